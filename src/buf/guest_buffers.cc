@@ -1,0 +1,253 @@
+// Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
+
+#include "buf/guest_buffers.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "base/check.h"
+
+namespace cwasi::buf {
+namespace {
+
+tl::unexpected<Error> NoSuchBuffer(std::uint32_t address) {
+  return Fail(ErrorCode::kInvalidArgument,
+              "no buffer of this function begins at " + std::to_string(address));
+}
+
+}  // namespace
+
+GuestBuffers::~GuestBuffers() = default;  // Segments stage themselves; see SegmentRef.
+
+Result<> GuestBuffers::CheckRoom(std::size_t bytes) const {
+  if (bytes == 0) return Fail(ErrorCode::kInvalidArgument, "a buffer of 0 bytes");
+  if (bytes > payloads_.MaxPayloadBytes())
+    return Fail(ErrorCode::kInvalidArgument,
+                "a buffer of " + std::to_string(bytes) + " bytes: the limit is " +
+                    std::to_string(payloads_.MaxPayloadBytes()),
+                EMSGSIZE);
+  if (buffers_.size() >= kMaxBuffers)
+    return Fail(ErrorCode::kUnavailable,
+                "more than " + std::to_string(kMaxBuffers) + " buffers in one function");
+  return {};
+}
+
+Result<std::uint32_t> GuestBuffers::AllocateWindow(std::size_t bytes) {
+  if (const auto address = space_.Allocate(bytes)) return *address;
+  // Doubling keeps the number of arenas small; a guest near its limit may still have just enough.
+  for (const std::size_t ask : {space_.NextArenaBytes(bytes), RoundUp(bytes, kUnitBytes)}) {
+    memory_.AllowArena(ask + kUnitBytes);  // Its alignment may cost up to a unit.
+    auto offset = arena_source_.RequestArena(ask);
+    if (!offset) {
+      memory_.WithdrawArena(ask + kUnitBytes);
+      if (offset.error().code == ErrorCode::kResourceExhausted) continue;
+      return offset;
+    }
+    if (auto added = space_.AddArena(*offset, ask, memory_.SizeBytes()); !added) {
+      memory_.WithdrawArena(ask + kUnitBytes);
+      return tl::unexpected(std::move(added).error());
+    }
+    const auto address = space_.Allocate(bytes);
+    CHECK(address.has_value());
+    return *address;
+  }
+  return Fail(
+      ErrorCode::kResourceExhausted,
+      "the function's memory has no room for a window of " + std::to_string(bytes) + " bytes",
+      ENOMEM);
+}
+
+void GuestBuffers::Insert(std::uint32_t address, Buffer buffer) {
+  if (buffer.owner == Owner::kRequest) of_request_.push_back(address);
+  const bool inserted = buffers_.emplace(address, std::move(buffer)).second;
+  CHECK(inserted);
+}
+
+void GuestBuffers::Erase(Map::iterator it) {
+  const std::uint32_t address = it->first;
+  const std::size_t window_bytes = it->second.window_bytes;
+  it->second.segment.Reset();  // The window has private pages again before it can be given out.
+  buffers_.erase(it);
+  space_.Free(address, window_bytes);
+}
+
+Result<std::uint32_t> GuestBuffers::AddOwnPages(std::size_t bytes, Owner owner) {
+  auto pages = Reservation::Try(payloads_.Memory(), bytes);
+  if (!pages.Held())
+    return Fail(ErrorCode::kResourceExhausted, "payload memory: the budget is used up", ENOMEM);
+  TRY_SET(const std::uint32_t address, AllocateWindow(bytes));
+  if (zero_ == Zero::kAlways) std::memset(At(address), 0, bytes);
+  Insert(address, {.window_bytes = bytes,
+                   .capacity_bytes = bytes,
+                   .owner = owner,
+                   .segment = {},
+                   .own_pages = std::move(pages)});
+  return address;
+}
+
+Result<std::uint32_t> GuestBuffers::Adopt(SegmentRef& segment, Owner owner) {
+  const std::size_t bytes = segment->CapacityBytes();
+  TRY_SET(const std::uint32_t address, AllocateWindow(bytes));
+  if (auto moved = segment->MoveTo(At(address)); !moved) {
+    space_.Free(address, bytes);
+    return tl::unexpected(std::move(moved).error());
+  }
+  Insert(address, {.window_bytes = bytes,
+                   .capacity_bytes = bytes,
+                   .owner = owner,
+                   .segment = std::move(segment),
+                   .own_pages = {}});
+  return address;
+}
+
+Result<std::uint32_t> GuestBuffers::AddSegment(SegmentRef segment, Owner owner) {
+  return Adopt(segment, owner);
+}
+
+Result<std::uint32_t> GuestBuffers::New(std::size_t bytes, Owner owner) {
+  TRY(CheckRoom(bytes));
+  if (!payloads_.Moves(bytes)) return AddOwnPages(bytes, owner);
+  TRY_SET(SegmentRef segment, payloads_.Pool().Take(bytes, zero_));
+  return AddSegment(std::move(segment), owner);
+}
+
+Result<> GuestBuffers::Free(std::uint32_t address) {
+  if (inbox_busy_ && address == inbox_) {
+    inbox_busy_ = false;
+    return {};
+  }
+  const auto it = buffers_.find(address);
+  if (it == buffers_.end()) return NoSuchBuffer(address);
+  Erase(it);
+  return {};
+}
+
+Result<> GuestBuffers::Retain(std::uint32_t address) {
+  if (inbox_busy_ && address == inbox_) {
+    // The guest keeps this one; the next short request gets another.
+    auto pages = Reservation::Try(payloads_.Memory(), kInboxBytes);
+    if (!pages.Held())
+      return Fail(ErrorCode::kResourceExhausted, "payload memory: the budget is used up", ENOMEM);
+    TRY(CheckRoom(kInboxBytes));
+    inbox_busy_ = false;
+    Insert(std::exchange(inbox_, 0), {.window_bytes = kInboxBytes,
+                                      .capacity_bytes = kInboxBytes,
+                                      .owner = Owner::kGuest,
+                                      .segment = {},
+                                      .own_pages = std::move(pages)});
+    return {};
+  }
+  const auto it = buffers_.find(address);
+  if (it == buffers_.end()) return NoSuchBuffer(address);
+  it->second.owner = Owner::kGuest;
+  return {};
+}
+
+bool GuestBuffers::TryInbox(std::size_t bytes, Owner owner) {
+  if (bytes > kInboxBytes || owner != Owner::kRequest || inbox_busy_) return false;
+  if (inbox_ == 0) {
+    const auto address = AllocateWindow(kInboxBytes);
+    if (!address) return false;  // The long way reports why.
+    inbox_ = *address;
+  }
+  inbox_busy_ = true;
+  return true;
+}
+
+Result<std::uint32_t> GuestBuffers::ReceiveCopy(const std::byte* from, std::size_t bytes,
+                                                Owner owner) {
+  if (bytes == 0) return 0U;
+  std::uint32_t address = inbox_;
+  if (TryInbox(bytes, owner)) {
+    address = inbox_;
+    if (zero_ == Zero::kAlways) std::memset(At(address), 0, kInboxBytes);
+  } else {
+    TRY_SET(address, New(bytes, owner));
+  }
+  payloads_.Copy(At(address), from, bytes);
+  return address;
+}
+
+Result<std::uint32_t> GuestBuffers::Receive(Payload& payload, Owner owner) {
+  if (!payload.IsSegment()) {
+    TRY_SET(const std::uint32_t address,
+            ReceiveCopy(payload.Bytes().data(), payload.Size(), owner));
+    payload = {};
+    return address;
+  }
+  TRY(CheckRoom(payload.Size()));
+  const std::size_t size = payload.Size();
+  SegmentRef segment = payload.ReleaseSegment();
+  auto address = Adopt(segment, owner);
+  if (!address) payload = Payload(std::move(segment), size);
+  return address;
+}
+
+Result<> GuestBuffers::CheckGive(std::uint32_t address, std::size_t bytes) const {
+  std::size_t capacity = kInboxBytes;
+  if (!inbox_busy_ || address != inbox_) {
+    const auto it = buffers_.find(address);
+    if (it == buffers_.end()) return NoSuchBuffer(address);
+    capacity = it->second.capacity_bytes;
+  }
+  if (bytes > capacity)
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        "giving " + std::to_string(bytes) + " bytes of a buffer of " + std::to_string(capacity));
+  return {};
+}
+
+Result<Payload> GuestBuffers::Give(std::uint32_t address, std::size_t bytes) {
+  TRY(CheckGive(address, bytes));
+  const auto it = buffers_.find(address);
+  if (it != buffers_.end() && it->second.segment && payloads_.Moves(bytes)) {
+    it->second.segment->Stage();
+    Payload payload(std::move(it->second.segment), bytes);
+    Erase(it);
+    return payload;
+  }
+  Payload payload;
+  if (payloads_.Moves(bytes)) {
+    // Own pages of a buffer made before the policy; they leave by copy.
+    TRY_SET(SegmentRef segment, payloads_.Pool().Take(bytes, Zero::kNo));
+    payloads_.Copy(segment->Data(), At(address), bytes);
+    payload = Payload(std::move(segment), bytes);
+  } else {
+    std::vector<std::byte> copy(bytes);
+    payloads_.Copy(copy.data(), At(address), bytes);
+    payload = Payload(std::move(copy));
+  }
+  TRY(Free(address));
+  return payload;
+}
+
+Result<std::uint32_t> GuestBuffers::Transfer(std::uint32_t address, std::size_t bytes,
+                                             GuestBuffers& to, Owner owner) {
+  TRY(CheckGive(address, bytes));
+  const auto it = buffers_.find(address);
+  if (it == buffers_.end() || !it->second.segment || !payloads_.Moves(bytes)) {
+    TRY_SET(const std::uint32_t there, to.ReceiveCopy(At(address), bytes, owner));
+    TRY(Free(address));
+    return there;
+  }
+  TRY(to.CheckRoom(bytes));
+  // Straight from window to window. `to` may be asked for an arena, which does not touch this
+  // guest.
+  auto there = to.Adopt(it->second.segment, owner);
+  if (there) Erase(it);
+  return there;
+}
+
+void GuestBuffers::EndRequest() {
+  inbox_busy_ = false;
+  for (const std::uint32_t address : of_request_) {
+    const auto it = buffers_.find(address);
+    if (it != buffers_.end() && it->second.owner == Owner::kRequest) Erase(it);
+  }
+  of_request_.clear();
+}
+
+}  // namespace cwasi::buf

@@ -1,0 +1,127 @@
+// Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
+//
+// GuestBuffers: the buffers of one instance, by address, and how payloads come into and leave its
+// memory. docs/protocols/guest-abi.md, "Buffers", is what the guest is told.
+//
+// A buffer's memory is one of: a window of whole units with a segment's pages in it (moved without
+// a copy), or pages of the guest's own in an arena (short payloads, and all where pages cannot be
+// moved).
+//
+// The guest is not trusted: it names buffers by numbers that are looked up, never used as they are.
+//
+// Thread: the worker's guest thread, inside a host call of this instance or while it is idle.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "base/result.h"
+#include "buf/guest_memory.h"
+#include "buf/payload.h"
+#include "buf/window_space.h"
+
+namespace cwasi::buf {
+
+// Asks the guest for memory. Implemented by whoever can call it.
+class ArenaSource {
+ public:
+  ArenaSource() = default;
+  ArenaSource(const ArenaSource&) = delete;
+  ArenaSource& operator=(const ArenaSource&) = delete;
+  ArenaSource(ArenaSource&&) = delete;
+  ArenaSource& operator=(ArenaSource&&) = delete;
+  virtual ~ArenaSource() = default;
+  // The offset of `bytes` (whole units) that the guest grants, aligned to kUnitBytes if it is
+  // honest. Errors: kResourceExhausted (it has none), others if the call failed.
+  virtual Result<std::uint32_t> RequestArena(std::size_t bytes) = 0;
+};
+
+// Who ends a buffer's life: the call under way, or the guest.
+enum class Owner : std::uint8_t { kRequest, kGuest };
+
+class GuestBuffers {
+ public:
+  // More are refused: bookkeeping must stay small beside the guest's memory.
+  static constexpr std::size_t kMaxBuffers = 16384;
+  // A place for short requests that is kept from call to call.
+  static constexpr std::size_t kInboxBytes = std::size_t{64} << 10;
+
+  // All outlive this.
+  GuestBuffers(GuestMemory& memory, PayloadMemory& payloads, ArenaSource& arenas, Zero zero)
+      : memory_(memory), payloads_(payloads), arena_source_(arenas), zero_(zero) {}
+  GuestBuffers(const GuestBuffers&) = delete;
+  GuestBuffers& operator=(const GuestBuffers&) = delete;
+  GuestBuffers(GuestBuffers&&) = delete;
+  GuestBuffers& operator=(GuestBuffers&&) = delete;
+  // Puts private pages back into every window; the segments go to the pool.
+  ~GuestBuffers();
+
+  [[nodiscard]] WindowSpace& Space() { return space_; }
+
+  // Address of a new buffer. Errors: kInvalidArgument (0 or over the payload limit; errno
+  // EMSGSIZE), kResourceExhausted (memory), kUnavailable (mappings, number of buffers), as
+  // ArenaSource.
+  Result<std::uint32_t> New(std::size_t bytes, Owner owner);
+  // Errors (all three): kInvalidArgument: no buffer of this guest begins there.
+  Result<> Free(std::uint32_t address);
+  Result<> Retain(std::uint32_t address);
+
+  // Copies bytes in as a new buffer. `from` may be another guest's memory. Address 0 for no bytes.
+  Result<std::uint32_t> ReceiveCopy(const std::byte* from, std::size_t bytes, Owner owner);
+  // Moves a payload in; it is empty after. On error it is unchanged.
+  Result<std::uint32_t> Receive(Payload& payload, Owner owner);
+  // Moves the first `bytes` of a buffer out. On error the buffer is unchanged; kInvalidArgument
+  // also if `bytes` is over its capacity.
+  Result<Payload> Give(std::uint32_t address, std::size_t bytes);
+  // Moves the first `bytes` of a buffer to another guest. On error both are unchanged.
+  Result<std::uint32_t> Transfer(std::uint32_t address, std::size_t bytes, GuestBuffers& to,
+                                 Owner owner);
+  // Whether Give or Transfer of these would be accepted.
+  [[nodiscard]] Result<> CheckGive(std::uint32_t address, std::size_t bytes) const;
+
+  // Ends the buffers of the call under way.
+  void EndRequest();
+
+  struct Stats {
+    std::size_t buffers = 0;
+    std::size_t arena_bytes = 0;
+  };
+  [[nodiscard]] Stats GetStats() const { return {buffers_.size(), space_.ArenaBytes()}; }
+
+ private:
+  struct Buffer {
+    std::size_t window_bytes = 0;  // As given to WindowSpace.
+    std::size_t capacity_bytes = 0;
+    Owner owner = Owner::kGuest;
+    SegmentRef segment;     // Empty: the guest's own pages,
+    Reservation own_pages;  // which are paid for here.
+  };
+  using Map = std::unordered_map<std::uint32_t, Buffer>;
+
+  [[nodiscard]] std::byte* At(std::uint32_t address) const { return memory_.Base() + address; }
+  Result<std::uint32_t> AllocateWindow(std::size_t bytes);
+  Result<std::uint32_t> AddOwnPages(std::size_t bytes, Owner owner);
+  Result<std::uint32_t> AddSegment(SegmentRef segment, Owner owner);
+  // As AddSegment, but on error the reference stays with the caller.
+  Result<std::uint32_t> Adopt(SegmentRef& segment, Owner owner);
+  void Insert(std::uint32_t address, Buffer buffer);
+  void Erase(Map::iterator it);
+  Result<> CheckRoom(std::size_t bytes) const;
+  bool TryInbox(std::size_t bytes, Owner owner);
+
+  GuestMemory& memory_;
+  PayloadMemory& payloads_;
+  ArenaSource& arena_source_;
+  Zero zero_;
+  WindowSpace space_;
+  Map buffers_;
+  std::vector<std::uint32_t> of_request_;  // May name ended buffers.
+  std::uint32_t inbox_ = 0;                // 0: none yet.
+  bool inbox_busy_ = false;                // Holds a part of the call under way.
+};
+
+}  // namespace cwasi::buf

@@ -1,0 +1,105 @@
+// Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
+//
+// Payload: bytes that belong to the host between two functions, and the means that all payload
+// memory of a worker shares.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "buf/budget.h"
+#include "buf/page_mover.h"
+#include "buf/segment_pool.h"
+#include "buf/units.h"
+
+namespace cwasi::buf {
+
+// Copies of payload bytes, so that tests and the user's table can count them.
+struct CopyCount {
+  std::uint64_t copies = 0;
+  std::uint64_t bytes = 0;
+};
+
+enum class MovePolicy : std::uint8_t {
+  kAuto,     // Move what is at least as long as the measured crossover.
+  kCopyAll,  // Never move; as on a kernel that cannot.
+};
+
+// What every payload of one worker and one trust domain shares. Outlives all of them.
+// Thread: the worker's guest thread.
+class PayloadMemory {
+ public:
+  struct Options {
+    std::size_t memory_bytes = std::size_t{8} << 30;  // Budget for segments and guests' own memory.
+    std::size_t mappings = MappingLimit();
+    std::size_t max_payload_bytes = kMaxPayloadBytes;
+    MovePolicy policy = MovePolicy::kAuto;
+    PoolOptions pool;
+  };
+  // Probes what the kernel can do and measures the crossover, about 3 ms.
+  explicit PayloadMemory(const Options& options);
+
+  [[nodiscard]] SegmentPool& Pool() { return pool_; }
+  [[nodiscard]] Budget& Memory() { return memory_; }
+  [[nodiscard]] Budget& Mappings() { return mappings_; }
+  [[nodiscard]] std::size_t MaxPayloadBytes() const { return options_.max_payload_bytes; }
+  [[nodiscard]] const MoveSupport& Support() const { return support_; }
+  // Payloads of at least this many bytes move; SIZE_MAX if none does.
+  [[nodiscard]] std::size_t CrossoverBytes() const { return crossover_bytes_; }
+  [[nodiscard]] bool Moves(std::size_t bytes) const { return bytes >= crossover_bytes_; }
+
+  // The only memcpy of payload bytes in the program.
+  void Copy(std::byte* to, const std::byte* from, std::size_t bytes);
+  [[nodiscard]] const CopyCount& Copies() const { return copies_; }
+
+ private:
+  Options options_;
+  Budget memory_;
+  Budget mappings_;
+  SegmentPool pool_;
+  MoveSupport support_;
+  std::size_t crossover_bytes_ = SIZE_MAX;
+  CopyCount copies_;
+};
+
+// Move-only. Short payloads lie in the process's heap, long ones in a staged segment.
+// Thread: the worker's guest thread.
+class Payload {
+ public:
+  Payload() = default;
+  explicit Payload(std::vector<std::byte> bytes) : small_(std::move(bytes)), size_(small_.size()) {}
+  // `segment` is staged; the payload is its first `size` bytes.
+  Payload(SegmentRef segment, std::size_t size) : segment_(std::move(segment)), size_(size) {}
+
+  // Reads `size` bytes from the file's start, or all of a pipe or socket of unknown size until its
+  // end if `size` is not known (kUnknownSize). Straight into the payload's memory. Errors:
+  // kInvalidArgument (too long, ended early, not readable), as SegmentPool::Take.
+  static constexpr std::size_t kUnknownSize = SIZE_MAX;
+  static Result<Payload> ReadFrom(int fd, std::size_t size, PayloadMemory& memory);
+  // A second payload with the same bytes; one copy.
+  [[nodiscard]] Result<Payload> Duplicate(PayloadMemory& memory) const;
+  // All of it. Errors: kInvalidArgument with errno (disk full, not writable).
+  [[nodiscard]] Result<> WriteTo(int fd) const;
+
+  [[nodiscard]] std::size_t Size() const { return size_; }
+  [[nodiscard]] std::span<const std::byte> Bytes() const {
+    return {segment_ ? segment_->Data() : small_.data(), size_};
+  }
+  [[nodiscard]] bool IsSegment() const { return static_cast<bool>(segment_); }
+  // Gives the segment up; the payload is empty after.
+  [[nodiscard]] SegmentRef ReleaseSegment() {
+    size_ = 0;
+    return std::move(segment_);
+  }
+
+ private:
+  std::vector<std::byte> small_;
+  SegmentRef segment_;
+  std::size_t size_ = 0;
+};
+
+}  // namespace cwasi::buf
