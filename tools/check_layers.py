@@ -49,6 +49,8 @@ for folder in ("src", "apps"):
             if not match:
                 continue
             other = match[1].split("/")[0]
+            if match[1].startswith("test/support/") and path.name.endswith("_test.cc"):
+                continue
             if '"' in line and "/" in match[1] and other != layer and other not in ALLOWED.get(layer, []):
                 bad.append(f"{where}:{number}: {layer} may not include {other}")
             for pattern, home in CONFINED.items():

@@ -27,20 +27,20 @@ namespace cwasi::wasm {
 enum class ValueType : std::uint8_t { kI32, kI64, kF32, kF64, kOther };
 
 struct FunctionType {
-  std::vector<ValueType> parameters;
-  std::vector<ValueType> results;
+  std::vector<ValueType> parameters = {};
+  std::vector<ValueType> results = {};
   bool operator==(const FunctionType&) const = default;
 };
 
-// One argument or result as compiled code passes it: 16 bytes, untagged, little endian. The
-// function's type says which member is valid. Results overwrite arguments from index 0.
+// One argument or result as compiled code passes it: 16 bytes, aligned to 8, untagged, little
+// endian. The function's type says which member is valid. Results overwrite arguments from index 0.
 union Value {
   std::int32_t i32;
   std::uint32_t u32;
   std::int64_t i64;
   float f32;
   double f64;
-  alignas(16) std::byte raw[16];
+  std::byte raw[16];
 };
 
 // What a host function asks the engine to do next.
@@ -88,7 +88,8 @@ class LinearMemory {
   // Never changes. Page-aligned.
   [[nodiscard]] virtual std::byte* Base() const = 0;
   [[nodiscard]] virtual std::size_t SizeBytes() const = 0;
-  // Refused: memory.grow gives the guest -1. New bytes are zero.
+  // Called by the engine on the guest's memory.grow, never by others: compiled code keeps the size
+  // too. Refused: the guest gets -1. New bytes are zero.
   virtual Result<> Grow(std::size_t new_size_bytes) = 0;
 };
 
@@ -159,10 +160,14 @@ class Instance {
   [[nodiscard]] virtual std::optional<std::uint32_t> FindGlobalU32(std::string_view name) = 0;
   // The exported memory named "memory", or null. Owned by the instance.
   [[nodiscard]] virtual LinearMemory* Memory() = 0;
-  // `values` holds the arguments, then the results; max(parameters, results) entries.
+  // `values` holds the arguments, then the results; max(parameters, results) entries. May be called
+  // inside a host function of this or another instance. Traps with kStackOverflow, without running,
+  // if the thread has less native stack left than max_wasm_stack_bytes and 256 KiB for host
+  // functions: calls from instance to instance add up, and the guard page would end the process.
   virtual Outcome Call(const FunctionHandle& function, std::span<Value> values) = 0;
   // Interrupts count from now: after `ticks` more calls of Engine::Interrupt the guest traps with
-  // kInterrupted, or at once when `ticks` is 0. Callable inside host functions.
+  // kInterrupted, or at once when `ticks` is 0. Callable inside host functions; a guest function
+  // already running notices an earlier deadline only when it calls or is left, a later one at once.
   virtual void SetInterruptDeadline(std::uint64_t ticks) = 0;
 };
 
@@ -177,11 +182,13 @@ class LinkedModule {
   virtual ~LinkedModule() = default;
   struct StartFailure {
     Error error;
-    std::unique_ptr<Trap> trap;  // If the start function trapped.
+    std::unique_ptr<Trap> trap;  // If the start function or a data segment trapped.
     bool unwound = false;        // If a host function asked for kUnwind in it.
   };
   // Runs the start function, if any, but not `_initialize`. The interrupt deadline is `ticks`.
-  // `guest` goes to host functions and to the memory factory.
+  // `guest` goes to host functions and to the memory factory. Errors: the factory's own as it
+  // stands; kInvalidArgument (trapped), kDeadlineExceeded (interrupted), kFailedPrecondition
+  // (unwound), kResourceExhausted (a limit of the engine's).
   virtual tl::expected<std::unique_ptr<Instance>, StartFailure> Instantiate(
       void* guest, std::uint64_t ticks) = 0;
 };
@@ -196,14 +203,15 @@ class Module {
   virtual ~Module() = default;
   [[nodiscard]] virtual std::vector<ImportType> Imports() const = 0;
   [[nodiscard]] virtual std::vector<ExportType> Exports() const = 0;
-  // Errors: kInvalidArgument with every import that `imports` does not provide or provides with
-  // another type, one a line.
+  // `imports` may offer more than the module wants, but nothing twice. Errors: kInvalidArgument
+  // with every import that `imports` does not provide or provides with another type, one a line.
   virtual Result<std::unique_ptr<LinkedModule>> Link(std::span<const HostImport> imports) = 0;
 };
 
 struct EngineOptions {
-  std::size_t max_wasm_stack_bytes = std::size_t{1} << 20;
-  bool interpreter = false;  // Pulley; for measurements.
+  std::size_t max_wasm_stack_bytes = std::size_t{1} << 20;    // At most 2 MiB.
+  std::uint32_t max_table_elements = std::uint32_t{1} << 20;  // In each table; 8 bytes an element.
+  bool interpreter = false;                                   // Pulley; for measurements.
 };
 
 class Engine {
@@ -233,7 +241,7 @@ class Engine {
 };
 
 // `factory` is not owned and outlives the engine. Null: memories of the engine's own, as for
-// compiling; compiled code is the same. Errors: kInternal.
+// compiling; compiled code is the same. Errors: kInvalidArgument (options), kInternal.
 Result<std::unique_ptr<Engine>> CreateEngine(const EngineOptions& options,
                                              LinearMemoryFactory* factory);
 

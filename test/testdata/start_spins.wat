@@ -1,0 +1,2 @@
+;; Its start function never ends.
+(module (func $start (loop (br 0))) (start $start))

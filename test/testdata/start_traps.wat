@@ -1,0 +1,5 @@
+;; Its start function traps.
+(module
+  (func $start (call $deeper))
+  (func $deeper unreachable)
+  (start $start))
