@@ -53,11 +53,11 @@ MonotonicNs Now() noexcept {
 }
 
 MonotonicNs FastNow() noexcept {
-  static const Scale kScale = Calibrate();
-  if (!kScale.usable) return Now();
-  const std::uint64_t ticks = __rdtsc() - kScale.base_tsc;
-  return kScale.base_ns +
-         static_cast<MonotonicNs>((static_cast<Uint128>(ticks) * kScale.mult) >> 32U);
+  static const Scale scale = Calibrate();
+  if (!scale.usable) return Now();
+  const std::uint64_t ticks = __rdtsc() - scale.base_tsc;
+  return scale.base_ns +
+         static_cast<MonotonicNs>((static_cast<Uint128>(ticks) * scale.mult) >> 32U);
 }
 
 MonotonicNs DeadlineAfter(MonotonicNs now, std::chrono::nanoseconds timeout) noexcept {
