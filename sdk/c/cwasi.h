@@ -85,7 +85,8 @@ CWASI_IMPORT("deadline") int64_t cwasi_deadline(void);
 
 // How the host gets memory. An arena (aligned to 2 MiB) is taken by growing the memory, after a
 // first malloc: wasi-libc's aligned_alloc would take twice the address space, and its first malloc
-// claims everything up to the memory's size. Weak: define your own to replace it.
+// claims everything up to the memory's size. Define CWASI_OWN_REALLOC to bring your own.
+#ifndef CWASI_OWN_REALLOC
 __attribute__((weak, export_name("cabi_realloc"))) void* cabi_realloc(void* old, size_t old_length,
                                                                       size_t align, size_t length) {
   (void)old_length;
@@ -103,6 +104,8 @@ __attribute__((weak, export_name("cabi_realloc"))) void* cabi_realloc(void* old,
     return NULL;
   return (void*)(size_t)start;
 }
+
+#endif  // CWASI_OWN_REALLOC
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -46,8 +46,8 @@ struct [[nodiscard]] CallError {
   CallMode mode = CallMode::kNone;
   bool may_have_run = false;      // Agrees with FixedMayHaveRun(call_class) where that has a value.
   std::int32_t guest_status = 0;  // What the handler returned, or its exit code; with kGuestError.
-  std::string message;            // For a person, one line, no trailing period.
-  std::string frames;             // The guest's stack with kGuestTrap, one frame a line; or empty.
+  std::string message = {};       // For a person, one line, no trailing period.
+  std::string frames = {};        // The guest's stack with kGuestTrap, one frame a line; or empty.
   bool operator==(const CallError&) const = default;
 };
 

@@ -209,17 +209,8 @@ Result<Payload> GuestBuffers::Give(std::uint32_t address, std::size_t bytes) {
     Erase(it);
     return payload;
   }
-  Payload payload;
-  if (payloads_.Moves(bytes)) {
-    // Own pages of a buffer made before the policy; they leave by copy.
-    TRY_SET(SegmentRef segment, payloads_.Pool().Take(bytes, Zero::kNo));
-    payloads_.Copy(segment->Data(), At(address), bytes);
-    payload = Payload(std::move(segment), bytes);
-  } else {
-    std::vector<std::byte> copy(bytes);
-    payloads_.Copy(copy.data(), At(address), bytes);
-    payload = Payload(std::move(copy));
-  }
+  // Pages of the guest's own leave by copy.
+  TRY_SET(Payload payload, Payload::CopyOf({At(address), bytes}, payloads_));
   TRY(Free(address));
   return payload;
 }

@@ -93,15 +93,19 @@ Result<Payload> Payload::ReadFrom(int fd, std::size_t size, PayloadMemory& memor
   return payload;
 }
 
-Result<Payload> Payload::Duplicate(PayloadMemory& memory) const {
-  if (!memory.Moves(size_)) {
-    std::vector<std::byte> bytes(size_);
-    memory.Copy(bytes.data(), Bytes().data(), size_);
-    return Payload(std::move(bytes));
+Result<Payload> Payload::CopyOf(std::span<const std::byte> bytes, PayloadMemory& memory) {
+  if (!memory.Moves(bytes.size())) {
+    std::vector<std::byte> copy(bytes.size());
+    memory.Copy(copy.data(), bytes.data(), bytes.size());
+    return Payload(std::move(copy));
   }
-  TRY_SET(SegmentRef segment, memory.Pool().Take(size_, Zero::kNo));
-  memory.Copy(segment->Data(), Bytes().data(), size_);
-  return Payload(std::move(segment), size_);
+  TRY_SET(SegmentRef segment, memory.Pool().Take(bytes.size(), Zero::kNo));
+  memory.Copy(segment->Data(), bytes.data(), bytes.size());
+  return Payload(std::move(segment), bytes.size());
+}
+
+Result<Payload> Payload::Duplicate(PayloadMemory& memory) const {
+  return CopyOf(Bytes(), memory);
 }
 
 Result<> Payload::WriteTo(int fd) const {

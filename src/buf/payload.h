@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
@@ -44,6 +45,7 @@ class PayloadMemory {
   explicit PayloadMemory(const Options& options);
 
   [[nodiscard]] SegmentPool& Pool() { return pool_; }
+  [[nodiscard]] const SegmentPool& Pool() const { return pool_; }
   [[nodiscard]] Budget& Memory() { return memory_; }
   [[nodiscard]] Budget& Mappings() { return mappings_; }
   [[nodiscard]] std::size_t MaxPayloadBytes() const { return options_.max_payload_bytes; }
@@ -80,6 +82,8 @@ class Payload {
   // kInvalidArgument (too long, ended early, not readable), as SegmentPool::Take.
   static constexpr std::size_t kUnknownSize = SIZE_MAX;
   static Result<Payload> ReadFrom(int fd, std::size_t size, PayloadMemory& memory);
+  // One copy. Errors: kInvalidArgument (over the limit), as SegmentPool::Take.
+  static Result<Payload> CopyOf(std::span<const std::byte> bytes, PayloadMemory& memory);
   // A second payload with the same bytes; one copy.
   [[nodiscard]] Result<Payload> Duplicate(PayloadMemory& memory) const;
   // All of it. Errors: kInvalidArgument with errno (disk full, not writable).

@@ -1,0 +1,115 @@
+// Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
+//
+// One call under way: what the callee may ask about it, where its reply goes, what became of it.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/call_error.h"
+#include "base/clock.h"
+#include "buf/payload.h"
+
+namespace cwasi::worker {
+
+class Function;
+class Instance;
+
+// What it took to take a payload from its giver, or to bring it to its taker.
+struct HandOver {
+  MonotonicNs duration = 0;
+  std::uint64_t copies = 0;
+  std::uint64_t copied_bytes = 0;
+
+  HandOver& operator+=(const HandOver& other) {
+    duration += other.duration;
+    copies += other.copies;
+    copied_bytes += other.copied_bytes;
+    return *this;
+  }
+};
+
+struct MetadataEntry {
+  std::string key;
+  std::string value;
+};
+
+// A payload of a request that comes from the workflow.
+struct RequestPart {
+  buf::Payload payload;
+  std::string name;
+  std::string producer;  // The step or input it comes from; the edge's other end.
+  HandOver given;        // What taking it from there took.
+};
+
+// What only a call by the workflow has.
+struct WorkflowCall {
+  std::string step;  // Names the taker in the edge table.
+  std::span<const MetadataEntry> metadata;
+  std::span<RequestPart> parts;
+  std::vector<bool> taken = {};  // Of parts.
+  buf::Payload reply = {};
+};
+
+// Why a call came to a bad end; made when something fails.
+struct Failures {
+  std::optional<CallError> reply;  // The reply could not be delivered.
+  // The last call that this one made and that failed: often why it then fails itself.
+  std::optional<CallError> last;
+  std::string last_callee;
+};
+
+// One call under way, on the stack of the guest thread. Small: it is made for every call.
+struct Call {
+  Function* function = nullptr;
+  Instance* caller = nullptr;        // The instance that made it; null for the workflow.
+  WorkflowCall* workflow = nullptr;  // With the workflow's calls.
+  MonotonicNs deadline = kNoDeadline;
+  std::uint64_t request_id = 0;
+  std::uint32_t depth = 1;
+  std::uint32_t part_count = 0;
+
+  // Where a guest caller wants a plain reply.
+  std::uint32_t reply_data = 0;
+  std::uint32_t reply_capacity = 0;
+  bool plain_reply_only = false;
+
+  bool responded = false;
+  std::uint32_t reply_length = 0;
+  std::uint32_t reply_buffer = 0;  // Address in the caller; 0: plain.
+  HandOver replied = {};
+  std::unique_ptr<Failures> failures = {};
+
+  Failures& Failed() {
+    if (failures == nullptr) failures = std::make_unique<Failures>();
+    return *failures;
+  }
+};
+
+// Measures one hand-over.
+class HandOverTimer {
+ public:
+  explicit HandOverTimer(const buf::PayloadMemory& memory)
+      : memory_(memory), before_(memory.Copies()), start_(FastNow()) {}
+  [[nodiscard]] MonotonicNs Start() const { return start_; }
+  [[nodiscard]] HandOver Take() const {
+    return {.duration = FastNow() - start_,
+            .copies = memory_.Copies().copies - before_.copies,
+            .copied_bytes = memory_.Copies().bytes - before_.bytes};
+  }
+
+ private:
+  const buf::PayloadMemory& memory_;
+  buf::CopyCount before_;
+  MonotonicNs start_;
+};
+
+// An error of the layers below as the class of call error it is for the guests concerned.
+CallClass ClassOf(const Error& error);
+
+}  // namespace cwasi::worker

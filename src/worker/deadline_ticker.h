@@ -1,0 +1,72 @@
+// Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
+//
+// DeadlineTicker: the thread that notices that a guest has run out of time. It sleeps until the
+// deadline it knows of, so that it costs nothing while guests keep theirs: another thread that is
+// awake makes every move of pages send interrupts between CPUs (design 1, rule 1).
+
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <thread>
+
+#include "base/clock.h"
+
+namespace cwasi::worker {
+
+// A worker that is still in a guest or a host call this long after the deadline is ended: bulk
+// memory operations look at no epoch (memory.fill of 1 GiB overran by 2.4 s).
+inline constexpr std::chrono::milliseconds kGrace{50};
+inline constexpr int kOverrunExitCode = 71;
+
+class DeadlineTicker {
+ public:
+  struct Actions {
+    std::function<void()>
+        interrupt;                  // Makes the guest look at the time; repeated every millisecond.
+    std::function<void()> overrun;  // After the grace; by default ends the process.
+  };
+  explicit DeadlineTicker(Actions actions);
+  DeadlineTicker(const DeadlineTicker&) = delete;
+  DeadlineTicker& operator=(const DeadlineTicker&) = delete;
+  DeadlineTicker(DeadlineTicker&&) = delete;
+  DeadlineTicker& operator=(DeadlineTicker&&) = delete;
+  ~DeadlineTicker();
+
+  // The deadline of the innermost call under way; kNoDeadline when there is none. After it returns
+  // no interrupt can come for an earlier deadline. Thread: the worker's guest thread. A system call
+  // only if it comes before all the ticker waits for.
+  void Set(MonotonicNs deadline) noexcept {
+    // Pairs with the ticker's stores of wake_at_ and interrupting_ before its load of deadline_:
+    // one of the two threads sees the other.
+    deadline_.store(deadline, std::memory_order_seq_cst);
+    if (deadline < wake_at_.load(std::memory_order_seq_cst)) Wake();
+    while (interrupting_.load(std::memory_order_seq_cst)) std::this_thread::yield();
+  }
+  // Changes with each interrupt: whoever saw another number must set its engine deadline anew.
+  [[nodiscard]] std::uint32_t Interrupts() const noexcept {
+    return interrupts_.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] MonotonicNs Get() const noexcept {
+    return deadline_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  void Run();
+  void Wake() noexcept;
+  void Interrupt(MonotonicNs deadline);
+  void SleepUntil(MonotonicNs until, MonotonicNs seen) noexcept;
+
+  Actions actions_;
+  std::atomic<MonotonicNs> deadline_ = kNoDeadline;
+  std::atomic<MonotonicNs> wake_at_ = kNoDeadline;
+  std::atomic<std::uint32_t> wakes_ = 0;  // The futex.
+  std::atomic<std::uint32_t> interrupts_ = 0;
+  std::atomic<bool> interrupting_ = false;
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;  // Last: it uses the rest.
+};
+
+}  // namespace cwasi::worker

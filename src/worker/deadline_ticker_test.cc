@@ -1,0 +1,82 @@
+// Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
+
+#include "worker/deadline_ticker.h"
+
+#include <atomic>
+
+#include <gtest/gtest.h>
+
+namespace cwasi::worker {
+namespace {
+
+using namespace std::chrono_literals;
+
+class DeadlineTickerTest : public testing::Test {
+ protected:
+  bool Within(std::chrono::nanoseconds limit, const std::function<bool()>& condition) {
+    const MonotonicNs end = Now() + limit.count();
+    while (Now() < end) {
+      if (condition()) return true;
+      std::this_thread::yield();
+    }
+    return condition();
+  }
+  std::atomic<int> interrupts_ = 0;
+  std::atomic<int> overruns_ = 0;
+  DeadlineTicker ticker_{
+      {.interrupt = [this] { ++interrupts_; }, .overrun = [this] { ++overruns_; }}};
+};
+
+TEST_F(DeadlineTickerTest, InterruptsAtTheDeadlineAndNotBefore) {
+  const MonotonicNs deadline = Now() + 30'000'000;
+  ticker_.Set(deadline);
+  EXPECT_TRUE(Within(5s, [&] { return interrupts_ > 0; }));
+  EXPECT_GE(Now(), deadline);
+}
+
+TEST_F(DeadlineTickerTest, NoticesAnEarlierDeadline) {
+  ticker_.Set(Now() + 3'600'000'000'000);
+  EXPECT_FALSE(Within(5ms, [&] { return interrupts_ > 0; }));
+  ticker_.Set(Now() + 1'000'000);
+  EXPECT_TRUE(Within(5s, [&] { return interrupts_ > 0; }));
+}
+
+TEST_F(DeadlineTickerTest, LeavesACallAloneThatEndedInTime) {
+  for (int i = 0; i < 2000; ++i) {
+    ticker_.Set(Now() + 50'000'000);
+    ticker_.Set(kNoDeadline);
+  }
+  EXPECT_FALSE(Within(100ms, [&] { return interrupts_ > 0; }));
+}
+
+TEST_F(DeadlineTickerTest, ActsOnAnOverrunOnlyAfterTheGrace) {
+  const MonotonicNs deadline = Now() + 1'000'000;
+  ticker_.Set(deadline);
+  EXPECT_TRUE(Within(5s, [&] { return overruns_ > 0; }));
+  EXPECT_GT(Now() - deadline, std::chrono::nanoseconds(kGrace).count());
+  EXPECT_GT(interrupts_, 5) << "it repeats the interrupt meanwhile";
+}
+
+TEST_F(DeadlineTickerTest, NeverLosesAWakeUp) {
+  // Each round races Set against the ticker going to sleep.
+  for (int i = 0; i < 3000; ++i) {
+    const int before = interrupts_;
+    ticker_.Set(Now());
+    ASSERT_TRUE(Within(10s, [&] { return interrupts_ > before; })) << "round " << i;
+    ticker_.Set(kNoDeadline);
+  }
+}
+
+TEST(DeadlineTickerDeathTest, EndsAWorkerThatDoesNotStop) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(
+      {
+        DeadlineTicker ticker({.interrupt = [] {}, .overrun = {}});
+        ticker.Set(Now());
+        for (;;) std::this_thread::yield();
+      },
+      testing::ExitedWithCode(kOverrunExitCode), "did not stop at its deadline");
+}
+
+}  // namespace
+}  // namespace cwasi::worker

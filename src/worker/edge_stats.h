@@ -1,0 +1,93 @@
+// Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
+//
+// What was measured on each edge of a worker: who called whom, how many bytes, copies, and how long
+// the hand-over took.
+
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "base/call_error.h"
+#include "base/clock.h"
+
+namespace cwasi::worker {
+
+// Counts of durations in buckets of at most 1/16 relative width. Fixed size, no allocation.
+class DurationHistogram {
+ public:
+  void Add(MonotonicNs duration) {
+    ++counts_[BucketOf(duration)];
+    ++total_;
+  }
+  [[nodiscard]] std::uint64_t Total() const { return total_; }
+  // The upper end of the bucket that holds the quantile, 0 < q <= 1. 0 if there are no samples.
+  [[nodiscard]] MonotonicNs Quantile(double q) const {
+    if (total_ == 0) return 0;
+    auto rank = static_cast<std::uint64_t>(q * static_cast<double>(total_) + 0.5);
+    rank = rank == 0 ? 1 : rank;
+    std::uint64_t seen = 0;
+    for (std::size_t i = 0; i < counts_.size(); ++i) {
+      seen += counts_[i];
+      if (seen >= rank) return UpperEnd(i);
+    }
+    return UpperEnd(counts_.size() - 1);
+  }
+
+  static constexpr std::size_t BucketOf(MonotonicNs duration) {
+    const auto d = static_cast<std::uint64_t>(duration < 0 ? 0 : duration);
+    if (d < 2 * kSteps) return d;
+    const auto exponent = static_cast<std::size_t>(std::bit_width(d)) - 1;  // At least 5.
+    const std::size_t step = (d >> (exponent - 4)) & (kSteps - 1);
+    const std::size_t bucket = (exponent - 3) * kSteps + step;
+    return bucket < kBuckets ? bucket : kBuckets - 1;
+  }
+  static constexpr MonotonicNs UpperEnd(std::size_t bucket) {
+    if (bucket < 2 * kSteps) return static_cast<MonotonicNs>(bucket);
+    const std::size_t exponent = bucket / kSteps + 3;
+    return static_cast<MonotonicNs>(((kSteps + bucket % kSteps + 1) << (exponent - 4)) - 1);
+  }
+
+ private:
+  static constexpr std::size_t kSteps = 16;
+  static constexpr std::size_t kBuckets = 40 * kSteps;  // To about 2^42 ns, over an hour.
+  std::array<std::uint32_t, kBuckets> counts_{};
+  std::uint64_t total_ = 0;
+};
+
+struct EdgeStats {
+  std::uint64_t calls = 0;
+  std::uint64_t payload_bytes = 0;
+  std::uint64_t copies = 0;
+  std::uint64_t copied_bytes = 0;
+  std::uint64_t moved = 0;
+  DurationHistogram hand_over;
+};
+
+struct EdgeName {
+  std::string caller;
+  std::string callee;
+  auto operator<=>(const EdgeName&) const = default;
+};
+
+// Edges never go away, so pointers to their stats stay good. Thread: the worker's guest thread.
+class EdgeTable {
+ public:
+  EdgeStats& Of(const EdgeName& name) {
+    auto& edge = edges_[name];
+    if (edge == nullptr) edge = std::make_unique<EdgeStats>();
+    return *edge;
+  }
+  [[nodiscard]] const std::map<EdgeName, std::unique_ptr<EdgeStats>>& All() const { return edges_; }
+
+ private:
+  std::map<EdgeName, std::unique_ptr<EdgeStats>> edges_;
+};
+
+}  // namespace cwasi::worker

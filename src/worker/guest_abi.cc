@@ -1,0 +1,297 @@
+// Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
+
+#include "worker/guest_abi.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "worker/instance.h"
+#include "worker/worker.h"
+
+namespace cwasi::worker {
+namespace {
+
+using wasm::HostAction;
+using wasm::Value;
+
+constexpr std::uint32_t kOk = 0;
+constexpr std::uint32_t kMove = 1;
+constexpr std::uint32_t kPlainReply = 2;
+constexpr std::uint32_t kReplyBuffer = 1;
+constexpr std::uint32_t kReplyModeShift = 8;
+constexpr std::uint32_t kReplyMayHaveRun = 1U << 16U;
+constexpr std::uint32_t kMaxNameBytes = 128;
+
+constexpr std::uint32_t StatusOf(CallClass c) {
+  return static_cast<std::uint32_t>(c);
+}
+
+// struct reply of the document, in the guest's byte order, which is ours (engine.h).
+struct WireReply {
+  std::uint32_t data;
+  std::uint32_t capacity;
+  std::uint32_t length;
+  std::uint32_t flags;
+  std::int32_t guest_status;
+};
+static_assert(sizeof(WireReply) == 20);
+
+// The guest's memory as it is at one moment; to be asked for anew after anything that runs the
+// guest.
+class View {
+ public:
+  explicit View(Instance& instance) : memory_(instance.Memory()) {}
+  [[nodiscard]] bool Has(std::uint32_t at, std::uint64_t bytes) const {
+    return at <= memory_.size() && bytes <= memory_.size() - at;
+  }
+  template <class T>
+  [[nodiscard]] bool HasAligned(std::uint32_t at) const {
+    return at % 4 == 0 && Has(at, sizeof(T));
+  }
+  template <class T>
+  [[nodiscard]] T Load(std::uint32_t at) const {
+    T value;
+    std::memcpy(&value, memory_.data() + at, sizeof(T));
+    return value;
+  }
+  template <class T>
+  void Store(std::uint32_t at, const T& value) const {
+    std::memcpy(memory_.data() + at, &value, sizeof(T));
+  }
+  [[nodiscard]] std::string_view Text(std::uint32_t at, std::uint32_t bytes) const {
+    return {reinterpret_cast<const char*>(memory_.data() + at), bytes};
+  }
+
+ private:
+  std::span<std::byte> memory_;
+};
+
+HostAction Return(Value* values, std::uint32_t status) {
+  values[0].u32 = status;
+  return HostAction::kReturn;
+}
+// After the guest's allocator may have run: one that has trapped or exited cannot go on.
+HostAction ReturnIfSound(Instance& self, Value* values, std::uint32_t status) {
+  return self.IsSound() ? Return(values, status) : HostAction::kUnwind;
+}
+
+HostAction FunctionFind(void* context, Value* values) {
+  Instance& self = Instance::Of(context);
+  const View view(self);
+  const std::uint32_t name = values[0].u32;
+  const std::uint32_t length = values[1].u32;
+  const std::uint32_t out = values[2].u32;
+  if (self.CallUnderWay() == nullptr || length > kMaxNameBytes || !view.Has(name, length) ||
+      !view.HasAligned<std::uint32_t>(out))
+    return Return(values, StatusOf(CallClass::kInvalid));
+  const Function* function = self.Runtime().Find(view.Text(name, length));
+  if (function == nullptr) return Return(values, StatusOf(CallClass::kNotFound));
+  if (function->Spec().embed != Embed::kAllow) return Return(values, StatusOf(CallClass::kDenied));
+  view.Store(out, function->Id());
+  return Return(values, kOk);
+}
+
+HostAction CallFunction(void* context, Value* values) {
+  Instance& self = Instance::Of(context);
+  const std::uint32_t flags = values[3].u32;
+  const std::uint32_t reply_at = values[4].u32;
+  GuestCall call{.function = values[0].u32,
+                 .request = values[1].u32,
+                 .length = values[2].u32,
+                 .move = (flags & kMove) != 0,
+                 .plain_reply_only = (flags & kPlainReply) != 0};
+  const View view(self);
+  if (self.CallUnderWay() == nullptr || !view.HasAligned<WireReply>(reply_at))
+    return Return(values, StatusOf(CallClass::kInvalid));
+  auto reply = view.Load<WireReply>(reply_at);
+  call.reply_data = reply.data;
+  call.reply_capacity = reply.capacity;
+  reply.length = 0;
+  reply.flags = 0;
+  reply.guest_status = 0;
+  if ((flags & ~(kMove | kPlainReply)) != 0 || !view.Has(reply.data, reply.capacity) ||
+      (!call.move && !view.Has(call.request, call.length))) {
+    view.Store(reply_at, reply);
+    return Return(values, StatusOf(CallClass::kInvalid));
+  }
+  const GuestCallEnd end = self.Runtime().CallFromGuest(self, call);
+  if (!self.IsSound()) return HostAction::kUnwind;
+  reply.data = end.reply_data;
+  reply.length = end.reply_length;
+  reply.flags = (end.reply_is_buffer ? kReplyBuffer : 0U) |
+                (end.may_have_run ? kReplyMayHaveRun : 0U) |
+                (static_cast<std::uint32_t>(CallMode::kEmbedded) << kReplyModeShift);
+  reply.guest_status = end.guest_status;
+  // A memory never shrinks, so what was checked still holds.
+  View(self).Store(reply_at, reply);
+  return Return(values, end.status);
+}
+
+HostAction BufferNew(void* context, Value* values) {
+  Instance& self = Instance::Of(context);
+  const std::uint32_t length = values[0].u32;
+  const std::uint32_t out = values[1].u32;
+  if (self.CallUnderWay() == nullptr || !View(self).HasAligned<std::uint32_t>(out))
+    return Return(values, StatusOf(CallClass::kInvalid));
+  const auto address = self.Buffers().New(length, buf::Owner::kGuest);
+  if (!address) return ReturnIfSound(self, values, StatusOf(ClassOf(address.error())));
+  View(self).Store(out, *address);
+  return Return(values, kOk);
+}
+
+HostAction BufferFree(void* context, Value* values) {
+  Instance& self = Instance::Of(context);
+  if (self.CallUnderWay() == nullptr || !self.Buffers().Free(values[0].u32))
+    return Return(values, StatusOf(CallClass::kInvalid));
+  return Return(values, kOk);
+}
+
+HostAction BufferRetain(void* context, Value* values) {
+  Instance& self = Instance::Of(context);
+  if (self.CallUnderWay() == nullptr) return Return(values, StatusOf(CallClass::kInvalid));
+  const auto retained = self.Buffers().Retain(values[0].u32);
+  return Return(values, retained ? kOk : StatusOf(ClassOf(retained.error())));
+}
+
+HostAction Respond(void* context, Value* values) {
+  Instance& self = Instance::Of(context);
+  Call* call = self.CallUnderWay();
+  const std::uint32_t address = values[0].u32;
+  const std::uint32_t length = values[1].u32;
+  const std::uint32_t flags = values[2].u32;
+  const bool move = (flags & kMove) != 0;
+  if (call == nullptr || call->responded || (flags & ~kMove) != 0 ||
+      (!move && !View(self).Has(address, length)))
+    return Return(values, StatusOf(CallClass::kInvalid));
+  return Return(values, self.Runtime().Respond(self, *call, address, length, move));
+}
+
+HostAction PartCount(void* context, Value* values) {
+  const Call* call = Instance::Of(context).CallUnderWay();
+  return Return(values, call == nullptr ? 0U : call->part_count);
+}
+
+HostAction PartTake(void* context, Value* values) {
+  Instance& self = Instance::Of(context);
+  Call* call = self.CallUnderWay();
+  const std::uint32_t index = values[0].u32;
+  const std::uint32_t out = values[1].u32;
+  struct WirePart {
+    std::uint32_t data;
+    std::uint32_t length;
+  };
+  if (call == nullptr || call->workflow == nullptr || index >= call->workflow->parts.size() ||
+      call->workflow->taken[index] || !View(self).HasAligned<WirePart>(out))
+    return Return(values, StatusOf(CallClass::kInvalid));
+  const auto length = static_cast<std::uint32_t>(call->workflow->parts[index].payload.Size());
+  const auto address = self.Runtime().BringPart(self, *call, index);
+  if (!address) return ReturnIfSound(self, values, StatusOf(ClassOf(address.error())));
+  View(self).Store(out, WirePart{.data = *address, .length = length});
+  return Return(values, kOk);
+}
+
+// "cwasi.part.N.name" with N below the number of parts.
+std::optional<std::string_view> PartName(const Call& call, std::string_view key) {
+  constexpr std::string_view kPrefix = "cwasi.part.";
+  constexpr std::string_view kSuffix = ".name";
+  if (call.workflow == nullptr || !key.starts_with(kPrefix) || !key.ends_with(kSuffix) ||
+      key.size() <= kPrefix.size() + kSuffix.size())
+    return std::nullopt;
+  key.remove_prefix(kPrefix.size());
+  key.remove_suffix(kSuffix.size());
+  std::size_t index = 0;
+  for (const char c : key) {
+    if (c < '0' || c > '9' || index > call.workflow->parts.size()) return std::nullopt;
+    index = index * 10 + static_cast<std::size_t>(c - '0');
+  }
+  if (index >= call.workflow->parts.size()) return std::nullopt;
+  return call.workflow->parts[index].name;
+}
+
+std::optional<std::string> FindMetadata(const Call& call, std::string_view key) {
+  if (key == "cwasi.function") return std::string(call.function->Name());
+  if (key == "cwasi.caller")
+    return std::string(call.caller == nullptr ? "" : call.caller->Of().Name());
+  if (key == "cwasi.mode") return std::string(Name(CallMode::kEmbedded));
+  if (key == "cwasi.request_id") return std::to_string(call.request_id);
+  if (const auto name = PartName(call, key)) return std::string(*name);
+  if (call.workflow == nullptr) return std::nullopt;
+  for (const MetadataEntry& entry : call.workflow->metadata)
+    if (entry.key == key) return entry.value;
+  return std::nullopt;
+}
+
+HostAction Metadata(void* context, Value* values) {
+  Instance& self = Instance::Of(context);
+  const Call* call = self.CallUnderWay();
+  const View view(self);
+  const std::uint32_t key = values[0].u32;
+  const std::uint32_t key_length = values[1].u32;
+  const std::uint32_t out = values[2].u32;
+  const std::uint32_t capacity = values[3].u32;
+  const std::uint32_t length_out = values[4].u32;
+  if (call == nullptr || key_length > kMaxNameBytes || !view.Has(key, key_length) ||
+      !view.Has(out, capacity) || !view.HasAligned<std::uint32_t>(length_out))
+    return Return(values, StatusOf(CallClass::kInvalid));
+  const auto value = FindMetadata(*call, view.Text(key, key_length));
+  if (!value) return Return(values, StatusOf(CallClass::kNotFound));
+  view.Store(length_out, static_cast<std::uint32_t>(value->size()));
+  if (value->size() > capacity) return Return(values, StatusOf(CallClass::kTooLarge));
+  std::memcpy(self.Memory().data() + out, value->data(), value->size());
+  return Return(values, kOk);
+}
+
+HostAction Deadline(void* context, Value* values) {
+  const Call* call = Instance::Of(context).CallUnderWay();
+  const MonotonicNs deadline = call == nullptr ? kNoDeadline : call->deadline;
+  values[0].i64 =
+      deadline == kNoDeadline ? kNoDeadline : std::max<MonotonicNs>(0, deadline - FastNow());
+  return HostAction::kReturn;
+}
+
+std::vector<wasm::HostImport> MakeImports() {
+  struct Entry {
+    std::string_view name;
+    std::size_t parameters;  // i32 each.
+    wasm::ValueType result;
+    wasm::HostFunction function;
+  };
+  constexpr std::array<Entry, 10> kEntries = {{
+      {"function_find", 3, wasm::ValueType::kI32, FunctionFind},
+      {"call", 5, wasm::ValueType::kI32, CallFunction},
+      {"buffer_new", 2, wasm::ValueType::kI32, BufferNew},
+      {"buffer_free", 1, wasm::ValueType::kI32, BufferFree},
+      {"buffer_retain", 1, wasm::ValueType::kI32, BufferRetain},
+      {"respond", 3, wasm::ValueType::kI32, Respond},
+      {"part_count", 0, wasm::ValueType::kI32, PartCount},
+      {"part_take", 2, wasm::ValueType::kI32, PartTake},
+      {"metadata", 5, wasm::ValueType::kI32, Metadata},
+      {"deadline", 0, wasm::ValueType::kI64, Deadline},
+  }};
+  std::vector<wasm::HostImport> imports;
+  for (const Entry& entry : kEntries) {
+    imports.push_back(
+        {"cwasi",
+         std::string(entry.name),
+         {.parameters = std::vector<wasm::ValueType>(entry.parameters, wasm::ValueType::kI32),
+          .results = {entry.result}},
+         entry.function});
+  }
+  return imports;
+}
+
+}  // namespace
+
+std::span<const wasm::HostImport> GuestAbiImports() {
+  static const auto kImports = MakeImports();
+  return kImports;
+}
+
+}  // namespace cwasi::worker

@@ -1,0 +1,102 @@
+// Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
+//
+// Instance: one Wasm instance of a function with its payload buffers. Runs one call at a time.
+//
+// Thread: the worker's guest thread.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "base/call_error.h"
+#include "buf/guest_buffers.h"
+#include "wasi/preview1.h"
+#include "wasm/engine.h"
+#include "worker/call.h"
+#include "worker/output.h"
+
+namespace cwasi::worker {
+
+class Function;
+class Worker;
+
+class Instance final : public wasi::Guest, private buf::ArenaSource {
+ public:
+  // Instantiates, runs the start function and `_initialize`. `worker` and `function` outlive it.
+  static tl::expected<std::unique_ptr<Instance>, CallError> Start(Worker& worker,
+                                                                  Function& function);
+  Instance(const Instance&) = delete;
+  Instance& operator=(const Instance&) = delete;
+  Instance(Instance&&) = delete;
+  Instance& operator=(Instance&&) = delete;
+  ~Instance() override;
+
+  // The instance behind the context of a host function.
+  static Instance& Of(void* context) {
+    return static_cast<Instance&>(*static_cast<wasi::Guest*>(context));
+  }
+
+  // Runs the handler for `call`; the parts are in memory. The caller has set the ticker's deadline.
+  // Absent error: it returned 0.
+  std::optional<CallError> Run(Call& call, std::uint32_t address, std::uint32_t length);
+
+  // Whether it may run another call: it has not trapped, exited or been interrupted.
+  [[nodiscard]] bool IsSound() const { return !failure_.has_value(); }
+  // Why it is not sound.
+  [[nodiscard]] const CallError& Failure() const { return *failure_; }
+
+  // The call it runs, unless it is starting or in cabi_realloc: then the imports of `cwasi` answer
+  // `invalid`.
+  [[nodiscard]] Call* CallUnderWay() const { return in_allocator_ ? nullptr : call_; }
+  [[nodiscard]] buf::GuestBuffers& Buffers() { return *buffers_; }
+  [[nodiscard]] Function& Of() const { return function_; }
+  [[nodiscard]] Worker& Runtime() const { return worker_; }
+
+  // After a nested call: the time of this one counts again.
+  void ResumeDeadline() { ArmInterrupt(); }
+
+  // For MemoryFactory. `shape` lacks the limit.
+  Result<std::unique_ptr<buf::GuestMemory>> MakeMemory(buf::GuestMemory::Shape shape);
+
+  [[nodiscard]] std::span<std::byte> Memory() override {
+    return memory_ == nullptr ? std::span<std::byte>()
+                              : std::span(memory_->Base(), memory_->SizeBytes());
+  }
+  void WriteOutput(int descriptor, std::span<const std::byte> bytes) override;
+  void Exit(std::uint32_t code) override { exit_code_ = code; }
+  [[nodiscard]] bool OutOfTime() const override;
+
+ private:
+  Instance(Worker& worker, Function& function) : worker_(worker), function_(function) {}
+
+  Result<std::uint32_t> RequestArena(std::size_t bytes) override;
+  std::optional<CallError> FindExports();
+  // Calls into the guest; on failure the instance is no longer sound.
+  std::optional<CallError> CallGuest(const wasm::FunctionHandle& function,
+                                     std::span<wasm::Value> values);
+  CallError Fail(CallError error);
+  CallError FailureOf(const wasm::Trap* trap);
+  void ArmInterrupt();
+
+  Worker& worker_;
+  Function& function_;
+  std::unique_ptr<wasm::Instance> wasm_;
+  buf::GuestMemory* memory_ = nullptr;  // Owned by wasm_.
+  // After wasm_ and so destroyed before it: windows are restored while the memory lives.
+  std::optional<buf::GuestBuffers> buffers_;
+  wasm::FunctionHandle handle_;
+  std::optional<wasm::FunctionHandle> realloc_;
+  Call* call_ = nullptr;
+  bool in_allocator_ = false;
+  std::uint32_t interrupts_seen_ = 0;
+  std::optional<std::uint32_t> exit_code_;
+  std::optional<CallError> failure_;
+  LineBuffer lines_[2];  // Standard output, standard error.
+};
+
+}  // namespace cwasi::worker

@@ -1,0 +1,306 @@
+// Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
+
+#include "worker/worker.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "base/check.h"
+
+namespace cwasi::worker {
+namespace {
+
+CallError MakeError(CallClass call_class, bool may_have_run, std::string message) {
+  return {.call_class = call_class,
+          .mode = CallMode::kEmbedded,
+          .may_have_run = may_have_run,
+          .message = std::move(message)};
+}
+
+// What bringing a payload into a guest, or taking it out, failed with. The guest's allocator may
+// have run and have trapped or timed out; its handler has not unless `handler_ran`.
+CallError DeliveryError(const Error& error, bool handler_ran) {
+  const CallClass call_class = ClassOf(error);
+  return MakeError(call_class, handler_ran || FixedMayHaveRun(call_class).value_or(false),
+                   error.message);
+}
+
+// Sets the ticker's deadline for one call and puts the caller's back.
+class DeadlineScope {
+ public:
+  DeadlineScope(DeadlineTicker& ticker, MonotonicNs deadline)
+      : ticker_(ticker), before_(ticker.Get()) {
+    if (deadline != before_) ticker_.Set(deadline);
+    changed_ = deadline != before_;
+  }
+  DeadlineScope(const DeadlineScope&) = delete;
+  DeadlineScope& operator=(const DeadlineScope&) = delete;
+  DeadlineScope(DeadlineScope&&) = delete;
+  DeadlineScope& operator=(DeadlineScope&&) = delete;
+  ~DeadlineScope() {
+    if (changed_) ticker_.Set(before_);
+  }
+
+ private:
+  DeadlineTicker& ticker_;
+  MonotonicNs before_;
+  bool changed_ = false;
+};
+
+void Count(EdgeStats& edge, std::size_t bytes, const HandOver& cost) {
+  edge.payload_bytes += bytes;
+  edge.copies += cost.copies;
+  edge.copied_bytes += cost.copied_bytes;
+  if (bytes != 0 && cost.copies == 0) ++edge.moved;
+}
+
+}  // namespace
+
+void RunOnGuestThread(const std::function<void()>& body) {
+  pthread_attr_t attributes{};
+  CHECK(::pthread_attr_init(&attributes) == 0);
+  CHECK(::pthread_attr_setstacksize(&attributes, kGuestStackBytes) == 0);
+  pthread_t thread{};
+  const auto entry = [](void* context) -> void* {
+    (*static_cast<const std::function<void()>*>(context))();
+    return nullptr;
+  };
+  CHECK(::pthread_create(&thread, &attributes, entry, const_cast<std::function<void()>*>(&body)) ==
+        0);
+  ::pthread_attr_destroy(&attributes);
+  CHECK(::pthread_join(thread, nullptr) == 0);
+}
+
+Result<std::unique_ptr<Worker>> Worker::Create(const Options& options) {
+  auto worker = std::unique_ptr<Worker>(new Worker(options));
+  TRY_SET(worker->engine_, wasm::CreateEngine(options.engine, &worker->memories_));
+  wasm::Engine* const engine = worker->engine_.get();
+  worker->ticker_ = std::make_unique<DeadlineTicker>(
+      DeadlineTicker::Actions{.interrupt = [engine] { engine->Interrupt(); }, .overrun = {}});
+  return worker;
+}
+
+Worker::~Worker() = default;
+
+Result<std::uint32_t> Worker::Load(FunctionSpec spec, const std::filesystem::path& compiled) {
+  if (by_name_.contains(spec.name))
+    return Fail(ErrorCode::kAlreadyExists, "a function named " + spec.name + " is loaded");
+  TRY_SET(auto module, engine_->Load(compiled));
+  const auto id = static_cast<std::uint32_t>(functions_.size());
+  const auto timeout = spec.timeout;
+  TRY_SET(auto function, Function::Load(std::move(spec), id, std::move(module)));
+  {
+    const DeadlineScope deadline(*ticker_, DeadlineAfter(FastNow(), timeout));
+    auto first = function->Acquire(*this);
+    if (!first)
+      return Fail(ErrorCode::kFailedPrecondition,
+                  "start: " + Describe(first.error()) +
+                      (first.error().frames.empty() ? "" : "\n" + first.error().frames));
+    function->Release(std::move(*first));
+  }
+  by_name_.emplace(function->Name(), id);
+  functions_.push_back(std::move(function));
+  return id;
+}
+
+Function* Worker::Find(std::string_view name) const {
+  const auto it = by_name_.find(std::string(name));
+  return it == by_name_.end() ? nullptr : functions_[it->second].get();
+}
+
+void Worker::WhenIdle(MonotonicNs now) {
+  payloads_.Pool().Trim(now);
+}
+
+std::optional<CallError> Worker::RunCall(Call& call, std::unique_ptr<Instance> instance,
+                                         std::uint32_t address, std::uint32_t length) {
+  auto failed = instance->Run(call, address, length);
+  if (!failed && call.failures != nullptr && call.failures->reply)
+    failed = std::move(call.failures->reply);
+  call.function->Release(std::move(instance));
+  return failed;
+}
+
+Result<std::uint32_t> Worker::BringPart(Instance& callee, Call& call, std::size_t index) {
+  WorkflowCall& workflow = *call.workflow;
+  RequestPart& part = workflow.parts[index];
+  const std::size_t bytes = part.payload.Size();
+  const HandOverTimer timer(payloads_);
+  TRY_SET(const std::uint32_t address,
+          callee.Buffers().Receive(part.payload, buf::Owner::kRequest));
+  workflow.taken[index] = true;
+  HandOver cost = timer.Take();
+  cost += part.given;
+  EdgeStats& edge = edges_.Of({part.producer, workflow.step});
+  ++edge.calls;
+  Count(edge, bytes, cost);
+  edge.hand_over.Add(cost.duration);
+  return address;
+}
+
+tl::expected<Reply, CallError> Worker::Invoke(std::uint32_t function_id, Request& request) {
+  Function* const function = Find(function_id);
+  if (function == nullptr)
+    return tl::unexpected(MakeError(CallClass::kNotFound, false,
+                                    "no function has number " + std::to_string(function_id)));
+  const MonotonicNs start = FastNow();
+  WorkflowCall workflow{.step = request.step,
+                        .metadata = request.metadata,
+                        .parts = request.parts,
+                        .taken = std::vector<bool>(request.parts.size())};
+  Call call{.function = function,
+            .workflow = &workflow,
+            .deadline = DeadlineAfter(start, std::min(request.timeout, function->Spec().timeout)),
+            .request_id = request.id,
+            .part_count = static_cast<std::uint32_t>(request.parts.size())};
+  const DeadlineScope deadline(*ticker_, call.deadline);
+  auto instance = function->Acquire(*this);
+  if (!instance) return tl::unexpected(std::move(instance).error());
+  std::uint32_t address = 0;
+  std::uint32_t length = 0;
+  if (!request.parts.empty()) {
+    length = static_cast<std::uint32_t>(request.parts[0].payload.Size());
+    const auto brought = BringPart(**instance, call, 0);
+    if (!brought) {
+      auto error = DeliveryError(brought.error(), false);
+      if (!(*instance)->IsSound()) error = (*instance)->Failure();
+      function->Release(std::move(*instance));
+      return tl::unexpected(std::move(error));
+    }
+    address = *brought;
+  }
+  if (auto failed = RunCall(call, std::move(*instance), address, length))
+    return tl::unexpected(std::move(*failed));
+  return Reply{.payload = std::move(workflow.reply),
+               .given = call.replied,
+               .duration = std::chrono::nanoseconds(FastNow() - start)};
+}
+
+GuestCallEnd Worker::Failed(Instance& caller, const Function* callee, CallError error) {
+  GuestCallEnd end{.status = static_cast<std::uint32_t>(error.call_class),
+                   .may_have_run = error.may_have_run,
+                   .guest_status = error.guest_status};
+  Failures& failures = caller.CallUnderWay()->Failed();
+  failures.last_callee = callee == nullptr ? "an unknown function" : callee->Name();
+  failures.last = std::move(error);
+  return end;
+}
+
+GuestCallEnd Worker::CallFromGuest(Instance& caller, const GuestCall& wanted) {
+  Call& outer = *caller.CallUnderWay();
+  Function* const function = Find(wanted.function);
+  const auto fail = [&](CallClass call_class, bool may_have_run, std::string message) {
+    return Failed(caller, function, MakeError(call_class, may_have_run, std::move(message)));
+  };
+  if (function == nullptr) return fail(CallClass::kNotFound, false, "no function has this number");
+  if (function->Spec().embed != Embed::kAllow)
+    return fail(CallClass::kDenied, false, "it does not allow embedding");
+  if (outer.depth >= kMaxCallDepth)
+    return fail(CallClass::kOverloaded, false,
+                "calls nest deeper than " + std::to_string(kMaxCallDepth));
+  if (wanted.length > payloads_.MaxPayloadBytes())
+    return fail(CallClass::kTooLarge, false, "the request is over the payload limit");
+  if (wanted.move) {
+    if (auto mine = caller.Buffers().CheckGive(wanted.request, wanted.length); !mine)
+      return fail(CallClass::kInvalid, false, mine.error().message);
+  }
+
+  const HandOverTimer timer(payloads_);
+  Call call{
+      .function = function,
+      .caller = &caller,
+      .deadline = std::min(outer.deadline, DeadlineAfter(timer.Start(), function->Spec().timeout)),
+      .request_id = outer.request_id,
+      .depth = outer.depth + 1,
+      .part_count = 1,
+      .reply_data = wanted.reply_data,
+      .reply_capacity = wanted.reply_capacity,
+      .plain_reply_only = wanted.plain_reply_only};
+  std::optional<CallError> failed;
+  {
+    const DeadlineScope deadline(*ticker_, call.deadline);
+    auto instance = function->Acquire(*this);
+    if (!instance) {
+      failed = std::move(instance).error();
+    } else {
+      buf::GuestBuffers& in = (*instance)->Buffers();
+      const auto address = wanted.move ? caller.Buffers().Transfer(wanted.request, wanted.length,
+                                                                   in, buf::Owner::kRequest)
+                                       : in.ReceiveCopy(caller.Memory().data() + wanted.request,
+                                                        wanted.length, buf::Owner::kRequest);
+      if (!address) {
+        failed =
+            (*instance)->IsSound() ? DeliveryError(address.error(), false) : (*instance)->Failure();
+        function->Release(std::move(*instance));
+        // Once the callee may have run, a moved request is gone, whatever became of it.
+        if (failed->may_have_run && wanted.move)
+          CHECK(caller.Buffers().Free(wanted.request).has_value());
+      } else {
+        const HandOver cost = timer.Take();
+        EdgeStats& edge = caller.Of().EdgeTo(*function, edges_);
+        ++edge.calls;
+        Count(edge, wanted.length, cost);
+        edge.hand_over.Add(cost.duration);
+        failed = RunCall(call, std::move(*instance), *address, wanted.length);
+        if (call.responded) Count(edge, call.reply_length, call.replied);
+      }
+    }
+  }
+  caller.ResumeDeadline();
+  if (failed) {
+    if (call.reply_buffer != 0) CHECK(caller.Buffers().Free(call.reply_buffer).has_value());
+    return Failed(caller, function, std::move(*failed));
+  }
+  return {.status = 0,
+          .may_have_run = true,
+          .reply_is_buffer = call.reply_buffer != 0,
+          .reply_data = call.reply_buffer != 0 ? call.reply_buffer : wanted.reply_data,
+          .reply_length = call.reply_length};
+}
+
+std::uint32_t Worker::Respond(Instance& callee, Call& call, std::uint32_t address,
+                              std::uint32_t length, bool move) {
+  const auto refuse = [&](CallError error) {
+    const auto status = static_cast<std::uint32_t>(error.call_class);
+    call.Failed().reply = std::move(error);
+    return status;
+  };
+  if (move && address == 0 && length == 0) move = false;  // An empty reply.
+  if (move && !callee.Buffers().CheckGive(address, length))
+    return static_cast<std::uint32_t>(CallClass::kInvalid);
+  call.responded = true;
+  if (length > payloads_.MaxPayloadBytes())
+    return refuse(MakeError(CallClass::kTooLarge, true, "the reply is over the payload limit"));
+  const std::byte* const from = callee.Memory().data() + address;
+  const HandOverTimer timer(payloads_);
+  if (call.caller == nullptr) {
+    auto payload = move ? callee.Buffers().Give(address, length)
+                        : buf::Payload::CopyOf({from, length}, payloads_);
+    if (!payload) return refuse(DeliveryError(payload.error(), true));
+    call.workflow->reply = std::move(*payload);
+  } else if (!move && length <= call.reply_capacity) {
+    payloads_.Copy(call.caller->Memory().data() + call.reply_data, from, length);
+  } else if (call.plain_reply_only) {
+    if (length > call.reply_capacity)
+      return refuse(MakeError(CallClass::kTooLarge, true,
+                              "the reply has " + std::to_string(length) +
+                                  " bytes, the caller has room for " +
+                                  std::to_string(call.reply_capacity)));
+    payloads_.Copy(call.caller->Memory().data() + call.reply_data, from, length);
+    CHECK(callee.Buffers().Free(address).has_value());
+  } else {
+    buf::GuestBuffers& to = call.caller->Buffers();
+    const auto there = move ? callee.Buffers().Transfer(address, length, to, buf::Owner::kGuest)
+                            : to.ReceiveCopy(from, length, buf::Owner::kGuest);
+    if (!there) return refuse(DeliveryError(there.error(), true));
+    call.reply_buffer = *there;
+  }
+  call.reply_length = length;
+  call.replied = timer.Take();
+  return 0;
+}
+
+}  // namespace cwasi::worker
