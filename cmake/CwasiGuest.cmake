@@ -2,6 +2,7 @@
 # or C++ against sdk/c or sdk/cpp, with the link flags that sdk/README.md explains.
 set(CWASI_GUEST_DIR ${CMAKE_BINARY_DIR}/guests)
 file(MAKE_DIRECTORY ${CWASI_GUEST_DIR})
+set_property(DIRECTORY ${CMAKE_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/sdk/flags.txt)
 file(STRINGS ${CMAKE_SOURCE_DIR}/sdk/flags.txt CWASI_GUEST_FLAGS REGEX "^[^#]")
 add_custom_target(guests ALL)
 function(cwasi_guest name source)
