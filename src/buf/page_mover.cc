@@ -140,4 +140,12 @@ std::size_t MeasureCrossoverBytes() {
   return std::clamp(RoundUp(bytes, kPageBytes), std::size_t{64} << 10, kUnitBytes);
 }
 
+MoveAbility MeasureMoveAbility() {
+  MoveAbility ability{.support = ProbeMoveSupport()};
+  if (!ability.support.available) return ability;
+  const std::size_t measured = MeasureCrossoverBytes();
+  ability.crossover_bytes = measured != 0 ? measured : kUnitBytes;
+  return ability;
+}
+
 }  // namespace cwasi::buf

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include "base/result.h"
@@ -52,5 +53,12 @@ MoveSupport ProbeMoveSupport();
 // From how many bytes on moving is cheaper than copying to warm memory here and now: measures both,
 // about 2 ms. Between 64 KiB and 2 MiB. 0 if the measurement cannot be made.
 std::size_t MeasureCrossoverBytes();
+
+// Both at once: what this machine can do.
+struct MoveAbility {
+  MoveSupport support;
+  std::size_t crossover_bytes = SIZE_MAX;  // SIZE_MAX where pages do not move.
+};
+MoveAbility MeasureMoveAbility();
 
 }  // namespace cwasi::buf

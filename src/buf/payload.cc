@@ -57,11 +57,9 @@ PayloadMemory::PayloadMemory(const Options& options)
       memory_(options.memory_bytes),
       mappings_(options.mappings),
       pool_(memory_, mappings_, options.pool),
-      support_(ProbeMoveSupport()) {
-  if (options.policy == MovePolicy::kCopyAll) support_ = {false, "switched off"};
-  if (!support_.available) return;
-  const std::size_t measured = MeasureCrossoverBytes();
-  crossover_bytes_ = measured != 0 ? measured : kUnitBytes;
+      ability_(options.ability ? *options.ability : MeasureMoveAbility()) {
+  if (options.policy == MovePolicy::kCopyAll)
+    ability_ = {.support = {.available = false, .reason = "switched off"}};
 }
 
 void PayloadMemory::Copy(std::byte* to, const std::byte* from, std::size_t bytes) {

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -39,9 +40,9 @@ class PayloadMemory {
     std::size_t mappings = MappingLimit();
     std::size_t max_payload_bytes = kMaxPayloadBytes;
     MovePolicy policy = MovePolicy::kAuto;
+    std::optional<MoveAbility> ability;  // Measured if absent.
     PoolOptions pool;
   };
-  // Probes what the kernel can do and measures the crossover, about 3 ms.
   explicit PayloadMemory(const Options& options);
 
   [[nodiscard]] SegmentPool& Pool() { return pool_; }
@@ -49,10 +50,10 @@ class PayloadMemory {
   [[nodiscard]] Budget& Memory() { return memory_; }
   [[nodiscard]] Budget& Mappings() { return mappings_; }
   [[nodiscard]] std::size_t MaxPayloadBytes() const { return options_.max_payload_bytes; }
-  [[nodiscard]] const MoveSupport& Support() const { return support_; }
+  [[nodiscard]] const MoveSupport& Support() const { return ability_.support; }
   // Payloads of at least this many bytes move; SIZE_MAX if none does.
-  [[nodiscard]] std::size_t CrossoverBytes() const { return crossover_bytes_; }
-  [[nodiscard]] bool Moves(std::size_t bytes) const { return bytes >= crossover_bytes_; }
+  [[nodiscard]] std::size_t CrossoverBytes() const { return ability_.crossover_bytes; }
+  [[nodiscard]] bool Moves(std::size_t bytes) const { return bytes >= ability_.crossover_bytes; }
 
   // The only memcpy of payload bytes in the program.
   void Copy(std::byte* to, const std::byte* from, std::size_t bytes);
@@ -63,8 +64,7 @@ class PayloadMemory {
   Budget memory_;
   Budget mappings_;
   SegmentPool pool_;
-  MoveSupport support_;
-  std::size_t crossover_bytes_ = SIZE_MAX;
+  MoveAbility ability_;
   CopyCount copies_;
 };
 

@@ -88,7 +88,7 @@ struct LoadFunction {
 // With one descriptor: the file. The worker reads it from its start to its end into a new value.
 struct ReadFile {
   std::uint64_t value_id = 0;
-  std::string name;
+  std::string name;  // The input's: where the value's edge begins.
   bool operator==(const ReadFile&) const = default;
 };
 
