@@ -81,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(
         TrapCase{"load", kUnary, {kPage - 3}, TrapKind::kMemoryOutOfBounds, "out of bounds"},
         TrapCase{"load", kUnary, {-1}, TrapKind::kMemoryOutOfBounds, "0xffffffff"},
         TrapCase{"fill",
-                 {.parameters = {kI32, kI32}},
+                 {.parameters = {kI32, kI32}, .results = {}},
                  {kPage - 1, 2},
                  TrapKind::kMemoryOutOfBounds,
                  "out of bounds"},
@@ -178,6 +178,25 @@ TEST_F(CallTest, AHostFunctionCanExtendTheDeadlineOfItsGuest) {
   const Outcome outcome = instance->Call(*instance->FindFunction("leave_forever", kAction), {});
   ASSERT_TRAPPED(outcome, TrapKind::kInterrupted);
   EXPECT_EQ(guest.calls, 10);
+}
+
+// A hazard of the engine's: compiled code reads the deadline on entry to each function.
+TEST_F(CallTest, AFunctionThatIsRunningDoesNotNoticeAnEarlierDeadline) {
+  Guest guest;
+  const auto module = LoadGuest(*engine_, "imports");
+  const auto linked = Link(*module);
+  const auto instance = Instantiate(*linked, &guest);
+  instance->SetInterruptDeadline(100);
+  guest.leave = [&](std::int32_t) {
+    instance->SetInterruptDeadline(0);
+    return ++guest.calls < 10 ? HostAction::kReturn : HostAction::kUnwind;
+  };
+  const auto leave_forever = instance->FindFunction("leave_forever", kAction);
+  const Outcome outcome = instance->Call(*leave_forever, {});
+  EXPECT_EQ(outcome.kind, Outcome::Kind::kUnwound) << Describe(outcome);
+  EXPECT_EQ(guest.calls, 10);
+  const Outcome next = instance->Call(*leave_forever, {});
+  ASSERT_TRAPPED(next, TrapKind::kInterrupted);
 }
 
 // Host functions.

@@ -27,8 +27,8 @@ namespace cwasi::wasm {
 enum class ValueType : std::uint8_t { kI32, kI64, kF32, kF64, kOther };
 
 struct FunctionType {
-  std::vector<ValueType> parameters = {};
-  std::vector<ValueType> results = {};
+  std::vector<ValueType> parameters;
+  std::vector<ValueType> results;
   bool operator==(const FunctionType&) const = default;
 };
 
@@ -166,8 +166,9 @@ class Instance {
   // functions: calls from instance to instance add up, and the guard page would end the process.
   virtual Outcome Call(const FunctionHandle& function, std::span<Value> values) = 0;
   // Interrupts count from now: after `ticks` more calls of Engine::Interrupt the guest traps with
-  // kInterrupted, or at once when `ticks` is 0. Callable inside host functions; a guest function
-  // already running notices an earlier deadline only when it calls or is left, a later one at once.
+  // kInterrupted, or at once when `ticks` is 0. Callable inside host functions; compiled code reads
+  // the deadline on entry to each function, so one already running notices a later deadline in
+  // time, an earlier one not.
   virtual void SetInterruptDeadline(std::uint64_t ticks) = 0;
 };
 

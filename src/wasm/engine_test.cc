@@ -78,7 +78,7 @@ TEST_F(EngineTest, CopiesDataSegmentsIntoTheFactorysMemory) {
 }
 
 TEST_F(EngineTest, SharesMemoryWithTheHost) {
-  EXPECT_RETURNED(Call("store", {.parameters = {kI32, kI32}}, {100, 0x01020304}));
+  EXPECT_RETURNED(Call("store", {.parameters = {kI32, kI32}, .results = {}}, {100, 0x01020304}));
   EXPECT_EQ(calls_->Memory()->Base()[100], std::byte{4});
   calls_->Memory()->Base()[103] = std::byte{9};
   std::int32_t loaded = 0;
@@ -154,7 +154,7 @@ TEST_F(EngineTest, WorksWithMemoriesOfItsOwn) {
   EXPECT_EQ(calls_->Memory()->Base()[16], std::byte{'c'});
   ASSERT_TRUE(calls_->Memory()->Grow(3 * kPage));
   std::int32_t pages = 0;
-  EXPECT_RETURNED(Call("size", {.results = {kI32}}, {}, &pages));
+  EXPECT_RETURNED(Call("size", {.parameters = {}, .results = {kI32}}, {}, &pages));
   EXPECT_EQ(pages, 3);
   const auto refused = calls_->Memory()->Grow(65 * kPage);
   ASSERT_FALSE(refused);
@@ -202,8 +202,10 @@ TEST_F(EngineTest, ListsImportsThatAreNoFunctions) {
   const auto module = LoadBytes(*engine_, *compiled);
   ASSERT_TRUE(module) << module.error().message;
   auto imports = Imports();
-  imports.push_back(
-      {.module = "e", .name = "v", .type = {.parameters = {kOther}}, .function = Leave});
+  imports.push_back({.module = "e",
+                     .name = "v",
+                     .type = {.parameters = {kOther}, .results = {}},
+                     .function = Leave});
   const auto linked = (*module)->Link(imports);
   ASSERT_FALSE(linked);
   EXPECT_EQ(linked.error().code, ErrorCode::kInvalidArgument);

@@ -73,7 +73,10 @@ inline std::vector<HostImport> Imports() {
            .name = "mix",
            .type = {.parameters = {kI32, kI64, kF32, kF64}, .results = {kF64, kI64}},
            .function = Mix},
-          {.module = "env", .name = "leave", .type = {.parameters = {kI32}}, .function = Leave},
+          {.module = "env",
+           .name = "leave",
+           .type = {.parameters = {kI32}, .results = {}},
+           .function = Leave},
           {.module = "env", .name = "enter", .type = kUnary, .function = Enter}};
 }
 

@@ -6,7 +6,7 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "wasm/module_bytes.h"
@@ -71,8 +71,10 @@ Result<std::unique_ptr<Module>> WasmtimeEngine::Load(const std::filesystem::path
   struct stat status{};
   if (::stat(path.c_str(), &status) != 0) {
     const int failure = errno;
-    return Fail(failure == ENOENT ? ErrorCode::kNotFound : ErrorCode::kInternal,
-                "load compiled module " + path.string() + ": " + std::strerror(failure), failure);
+    return Fail(
+        failure == ENOENT ? ErrorCode::kNotFound : ErrorCode::kInternal,
+        "load compiled module " + path.string() + ": " + std::generic_category().message(failure),
+        failure);
   }
   if (!S_ISREG(status.st_mode)) {
     return Fail(ErrorCode::kInvalidArgument,

@@ -57,8 +57,8 @@ std::string Processor() {
 
 std::string EngineFingerprint(const EngineOptions& options) {
   // The engine reads this variable itself and puts file and line into compiled code if it is 1.
-  const char* details = std::getenv(
-      "WASMTIME_BACKTRACE_DETAILS");  // NOLINT(concurrency-mt-unsafe): nobody sets variables
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets variables
+  const char* details = std::getenv("WASMTIME_BACKTRACE_DETAILS");
   const bool lines = details != nullptr && std::strcmp(details, "1") == 0;
   std::string text = "wasmtime-" WASMTIME_VERSION " build-" CWASI_WASMTIME_KEY " ";
   text += kSettings;

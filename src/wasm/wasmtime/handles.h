@@ -43,12 +43,11 @@ class OwnedVector {
   ~OwnedVector() { kDelete(&vector_); }
 
   Vector* Out() { return &vector_; }
-  [[nodiscard]] auto begin() const {
-    return vector_.data;
-  }  // NOLINT(readability-identifier-naming): range for
-  [[nodiscard]] auto end() const {
-    return vector_.data + vector_.size;
-  }  // NOLINT(readability-identifier-naming): range for
+  // Named for the range-based for.
+  // NOLINTNEXTLINE(readability-identifier-naming)
+  [[nodiscard]] auto begin() const { return vector_.data; }
+  // NOLINTNEXTLINE(readability-identifier-naming)
+  [[nodiscard]] auto end() const { return vector_.data + vector_.size; }
 
  private:
   Vector vector_{};

@@ -112,7 +112,7 @@ std::string NameOf(const wasm_frame_t& frame, std::size_t index, std::string_vie
   if (raw == nullptr || raw->size == 0) {
     return "function[" + std::to_string(wasm_frame_func_index(&frame)) + "]";
   }
-  const std::string name = ToString(raw, "");
+  std::string name = ToString(raw, "");
   if (!name.starts_with("_Z") && !name.starts_with("_R")) return name;
   std::array<char, 64> place{};
   std::snprintf(place.data(), place.size(), "  %3zu: %#8zx - ", index,
