@@ -43,6 +43,11 @@ inline constexpr std::uint64_t kMaxPayloadBytes = 1ULL << 30U;
 inline constexpr std::uint64_t kMinMemoryLimitBytes = 64ULL << 10U;
 inline constexpr std::uint64_t kMaxMemoryLimitBytes = 4ULL << 30U;
 
+// How cwasi-host ends when it must not go on: its memory mappings are in no state an error can
+// describe, or a guest did not stop within the grace after its deadline.
+inline constexpr int kExitDamaged = 70;
+inline constexpr int kExitOverrun = 71;
+
 enum class MessageType : std::uint8_t {  // u16 on the wire.
   kHello = 1,
   kConfigure = 2,

@@ -70,6 +70,8 @@ struct Call {
   Instance* caller = nullptr;        // The instance that made it; null for the workflow.
   WorkflowCall* workflow = nullptr;  // With the workflow's calls.
   MonotonicNs deadline = kNoDeadline;
+  MonotonicNs granted =
+      kNoDeadline;  // At least the time left when it began: spares asking the clock.
   std::uint64_t request_id = 0;
   std::uint32_t depth = 1;
   std::uint32_t part_count = 0;
@@ -96,7 +98,6 @@ class HandOverTimer {
  public:
   explicit HandOverTimer(const buf::PayloadMemory& memory)
       : memory_(memory), before_(memory.Copies()), start_(FastNow()) {}
-  [[nodiscard]] MonotonicNs Start() const { return start_; }
   [[nodiscard]] HandOver Take() const {
     return {.duration = FastNow() - start_,
             .copies = memory_.Copies().copies - before_.copies,

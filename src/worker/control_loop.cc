@@ -24,6 +24,7 @@ namespace cwasi::worker {
 namespace {
 
 constexpr std::chrono::seconds kSendTimeout{10};
+static_assert(buf::kDamagedExitCode == ipc::kExitDamaged && kOverrunExitCode == ipc::kExitOverrun);
 
 // What a step or an input made and the next step takes.
 struct Value {
