@@ -400,6 +400,7 @@ TEST_F(ModuleCacheTest, SeveralMayCompileTheSameModuleAtOnce) {
   std::vector<CachedModule> modules(4);
   {
     std::vector<std::jthread> threads;
+    threads.reserve(modules.size());
     for (CachedModule& module : modules) {
       threads.emplace_back([this, &module] {
         const ModuleCache cache = Open();

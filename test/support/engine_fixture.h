@@ -18,6 +18,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/check.h"
 #include "test/support/files.h"
 #include "test/support/mapped_memory.h"
 #include "test/support/temp_dir.h"
@@ -89,6 +90,33 @@ inline std::string Describe(const Outcome& outcome) {
   return text;
 }
 
+inline testing::AssertionResult Returned(const Outcome& outcome) {
+  if (outcome.kind == Outcome::Kind::kReturned) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << Describe(outcome);
+}
+
+inline testing::AssertionResult Unwound(const Outcome& outcome) {
+  if (outcome.kind == Outcome::Kind::kUnwound && outcome.trap == nullptr) {
+    return testing::AssertionSuccess();
+  }
+  return testing::AssertionFailure() << Describe(outcome);
+}
+
+// With `kind` and a reason of one line.
+inline testing::AssertionResult Trapped(const Outcome& outcome, TrapKind kind) {
+  if (outcome.kind == Outcome::Kind::kTrapped && outcome.trap->kind == kind &&
+      !outcome.trap->message.empty() && outcome.trap->message.find('\n') == std::string::npos) {
+    return testing::AssertionSuccess();
+  }
+  return testing::AssertionFailure() << Describe(outcome);
+}
+
+inline FunctionHandle Find(Instance& instance, std::string_view name, const FunctionType& type) {
+  const auto function = instance.FindFunction(name, type);
+  CHECK(function.has_value());
+  return *function;
+}
+
 class EngineTest : public testing::Test {
  protected:
   static std::unique_ptr<Engine> MakeEngine(LinearMemoryFactory* factory,
@@ -123,9 +151,7 @@ class EngineTest : public testing::Test {
   }
   // Calls an export of this fixture's instance of `calls`; `values` come and go as they do.
   Outcome Call(std::string_view name, const FunctionType& type, std::vector<Value>& values) {
-    const auto function = calls_->FindFunction(name, type);
-    EXPECT_TRUE(function) << name;
-    return calls_->Call(*function, values);
+    return calls_->Call(Find(*calls_, name, type), values);
   }
   Outcome Call(std::string_view name, const FunctionType& type,
                std::initializer_list<std::int32_t> arguments, std::int32_t* result = nullptr) {
@@ -145,19 +171,5 @@ class EngineTest : public testing::Test {
   std::unique_ptr<LinkedModule> calls_linked_ = Link(*calls_module_);
   std::unique_ptr<Instance> calls_ = Instantiate(*calls_linked_);
 };
-
-#define EXPECT_RETURNED(expression)                                           \
-  do {                                                                        \
-    const Outcome outcome_ = (expression);                                    \
-    EXPECT_EQ(outcome_.kind, Outcome::Kind::kReturned) << Describe(outcome_); \
-  } while (false)
-
-#define ASSERT_TRAPPED(outcome, expected_kind)                               \
-  do {                                                                       \
-    ASSERT_EQ((outcome).kind, Outcome::Kind::kTrapped) << Describe(outcome); \
-    EXPECT_EQ((outcome).trap->kind, expected_kind) << Describe(outcome);     \
-    EXPECT_FALSE((outcome).trap->message.empty());                           \
-    EXPECT_EQ((outcome).trap->message.find('\n'), std::string::npos);        \
-  } while (false)
 
 }  // namespace cwasi::wasm
