@@ -1,0 +1,90 @@
+// Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
+//
+// A workflow as its file states it: functions, the inputs that come from files, the steps that call
+// functions, the outputs that go to files. ParseWorkflow (workflow/file.h) makes one.
+//
+// Names as the user spelt them keep their place in the file, for mistakes that show later.
+
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ipc/control.h"
+#include "workflow/mistakes.h"
+
+namespace cwasi::workflow {
+
+inline constexpr std::size_t kMaxSteps = 10'000;
+inline constexpr std::size_t kMaxItems = 65'536;  // Of one list; and parts of one call.
+inline constexpr std::size_t kMaxNameBytes = 64;
+
+struct Spelt {
+  std::string text;
+  Mark mark;
+};
+
+struct Function {
+  Spelt name;
+  Spelt path;  // Of the module, relative to the workflow file's folder.
+  ipc::Embed embed = ipc::Embed::kDeny;
+  std::uint64_t memory_limit_bytes = 512ULL << 20U;
+  std::chrono::nanoseconds timeout = std::chrono::seconds(60);
+  ipc::Instances instances = ipc::Instances::kReused;
+  ipc::Zero zero = ipc::Zero::kNever;
+};
+
+enum class InputKind : std::uint8_t { kFile, kFiles, kGlob };
+
+struct Input {
+  Spelt name;
+  InputKind kind = InputKind::kFile;
+  std::vector<Spelt> paths;  // Relative to the workflow file's folder. One, but for kFiles.
+  // One match of a glob is a list, too.
+  [[nodiscard]] bool IsList() const { return kind != InputKind::kFile; }
+};
+
+// Where a value comes from: an input or a step, by its place in the Workflow.
+struct Source {
+  enum class Kind : std::uint8_t { kUnknown, kInput, kStep };
+  Kind kind = Kind::kUnknown;  // Unknown only while there are mistakes.
+  std::size_t index = 0;
+  bool operator==(const Source&) const = default;
+};
+
+struct Need {
+  Spelt name;
+  Source source;
+};
+
+struct Step {
+  Spelt name;
+  Spelt call;
+  std::size_t function = 0;  // What `call` names.
+  std::vector<Need> needs;   // In the order of the parts. No source twice.
+  std::optional<Spelt> for_each_name;
+  std::optional<std::size_t> for_each;  // What it names: a place in `needs`.
+  std::vector<ipc::Metadata> with;
+  std::optional<std::chrono::nanoseconds> timeout;  // Besides the function's.
+  [[nodiscard]] bool IsList() const { return for_each_name.has_value(); }
+};
+
+struct Output {
+  Spelt name;
+  Need from;
+  Spelt file;  // A pattern: {name} and {index} stand for an item's.
+};
+
+struct Workflow {
+  std::string name;  // May be empty.
+  std::vector<Function> functions;
+  std::vector<Input> inputs;
+  std::vector<Step> steps;
+  std::vector<Output> outputs;
+};
+
+}  // namespace cwasi::workflow
