@@ -18,7 +18,6 @@
 
 #include <gtest/gtest.h>
 
-#include "base/check.h"
 #include "test/support/files.h"
 #include "test/support/mapped_memory.h"
 #include "test/support/temp_dir.h"
@@ -112,9 +111,7 @@ inline testing::AssertionResult Trapped(const Outcome& outcome, TrapKind kind) {
 }
 
 inline FunctionHandle Find(Instance& instance, std::string_view name, const FunctionType& type) {
-  const auto function = instance.FindFunction(name, type);
-  CHECK(function.has_value());
-  return *function;
+  return instance.FindFunction(name, type).value();
 }
 
 class EngineTest : public testing::Test {
