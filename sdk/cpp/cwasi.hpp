@@ -5,7 +5,7 @@
 //
 //   #include "cwasi.hpp"
 //   CWASI_FUNCTION(request) {                           // cwasi::Request& request
-//     cwasi::Buffer reply = cwasi::Buffer::New(request.part(0).size());
+//     cwasi::Buffer reply = cwasi::Buffer::New(request.body().size());
 //     if (!reply) return CWASI_OUT_OF_MEMORY;
 //     ...
 //     return request.Respond(std::move(reply));         // no copy
@@ -188,6 +188,15 @@ class Request {
     const long value = std::strtol(text.c_str(), &end, 10);
     return text.empty() || *end != '\0' ? otherwise : value;
   }
+  // Stores the number under `key`; leaves `value` as it is if there is none. False: no number, or
+  // one outside [low, high].
+  [[nodiscard]] bool Read(std::string_view key, long low, long high, long& value) const {
+    return ReadNumber(key, low, high, value,
+                      [](const char* text, char** end) { return std::strtol(text, end, 10); });
+  }
+  [[nodiscard]] bool Read(std::string_view key, double low, double high, double& value) const {
+    return ReadNumber(key, low, high, value, std::strtod);
+  }
   // Returns what the handler should return.
   int Respond(Buffer buffer) {
     const auto size = static_cast<std::uint32_t>(buffer.size());
@@ -203,6 +212,17 @@ class Request {
   }
 
  private:
+  template <class T, class Parse>
+  bool ReadNumber(std::string_view key, T low, T high, T& value, Parse parse) const {
+    const std::string text = Metadata(key);
+    if (text.empty()) return true;
+    char* end = nullptr;
+    const T number = parse(text.c_str(), &end);
+    if (*end != '\0' || !(number >= low && number <= high)) return false;  // NaN is outside, too.
+    value = number;
+    return true;
+  }
+
   void* data_;
   std::uint32_t size_;
   std::uint32_t parts_;
