@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Runs the photo workflow with the release build; `./dev demo` builds first. Arguments go to `cwasi run`.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/../.."
+workflow=build/release/guests/photos/workflow.yaml
+output=build/demo
+count=$(grep -c '^ *- .*\.jpg$' "$workflow")
+
+echo "demo: $count photographs are decoded, resized, sharpened, reduced and put on a contact sheet by 6 WebAssembly functions"
+mkdir -p "$output"
+rm -f "$output/contact-sheet.png"
+build/bin/cwasi run "$workflow" --output-dir "$output" "$@"
+echo "demo: the contact sheet is $output/contact-sheet.png"
