@@ -59,7 +59,7 @@ struct Row {
   std::size_t bytes = 0;
   Samples samples = {};
   std::string baseline = {};  // Another row's name; the ratio of medians is printed.
-  double target_ns = 0;  // 0: none.
+  double target_ns = 0;       // 0: none.
 };
 
 template <class T>
@@ -342,7 +342,9 @@ int Main(int argc, char** argv) {
     } else if (argument == "--json" && i + 1 < argc) {
       json = argv[++i];
     } else {
-      std::fprintf(stderr, "usage: transfer_bench [--quick] [--only calls|instances|payloads] [--json FILE]\n");
+      std::fprintf(
+          stderr,
+          "usage: transfer_bench [--quick] [--only calls|instances|payloads] [--json FILE]\n");
       return 2;
     }
   }
