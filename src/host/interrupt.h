@@ -14,14 +14,17 @@ namespace cwasi::host {
 // One at a time in a process. Thread: the main thread's.
 class InterruptScope {
  public:
-  // `worker_pidfd` stays open and its owner's while this lives.
-  explicit InterruptScope(int worker_pidfd);
+  InterruptScope();
   InterruptScope(const InterruptScope&) = delete;
   InterruptScope& operator=(const InterruptScope&) = delete;
   InterruptScope(InterruptScope&&) = delete;
   InterruptScope& operator=(InterruptScope&&) = delete;
   // Puts the former handling back.
   ~InterruptScope();
+
+  // From now on signals end this worker; one that came before does so at once. The descriptor stays
+  // its owner's, and open while this lives.
+  void Attach(int worker_pidfd);
 
   // The signal that came, 0 if none has in this process.
   static int Received();

@@ -2,7 +2,15 @@
 
 #include "worker/deadline_ticker.h"
 
+#include <unistd.h>
+
 #include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <thread>
 
 #include <gtest/gtest.h>
 
@@ -47,6 +55,31 @@ TEST_F(DeadlineTickerTest, LeavesACallAloneThatEndedInTime) {
     ticker_.Set(kNoDeadline);
   }
   EXPECT_FALSE(Within(100ms, [&] { return interrupts_ > 0; }));
+}
+
+// Times that other threads of this process gave up the CPU: what a sleeper adds to when it wakes.
+std::size_t SwitchesOfOtherThreads() {
+  std::size_t total = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    if (task.path().filename() == std::to_string(::gettid())) continue;
+    std::ifstream status(task.path() / "status");
+    for (std::string line; std::getline(status, line);) {
+      constexpr std::string_view kField = "voluntary_ctxt_switches:";
+      if (line.starts_with(kField)) total += std::stoul(line.substr(kField.size()));
+    }
+  }
+  return total;
+}
+
+TEST_F(DeadlineTickerTest, SleepsWhileTheDeadlineIsFar) {
+  ticker_.Set(Now() + 3'600'000'000'000);
+  EXPECT_FALSE(Within(5ms, [&] { return interrupts_ > 0; }));  // It has gone to sleep by now.
+  const std::size_t before = SwitchesOfOtherThreads();
+  for (int i = 0; i < 1000; ++i) {
+    ticker_.Set(Now() + 3'600'000'000'000);  // Later than what it waits for: no reason to wake.
+    EXPECT_FALSE(Within(50us, [&] { return interrupts_ > 0; }));
+  }
+  EXPECT_LE(SwitchesOfOtherThreads() - before, 2U);
 }
 
 TEST_F(DeadlineTickerTest, ActsOnAnOverrunOnlyAfterTheGrace) {

@@ -1,0 +1,139 @@
+// Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
+
+#include "test/integration/program.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+#include "base/check.h"
+
+namespace cwasi::test {
+namespace {
+
+constexpr const char* kOut = ".out";
+constexpr const char* kErr = ".err";
+
+std::string ReadAll(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+}  // namespace
+
+Program::Program(const std::filesystem::path& folder, const std::vector<std::string>& arguments)
+    : folder_(folder) {
+  const std::string program = std::string(CWASI_BIN_DIR) + "/cwasi";
+  const std::string cache =
+      "CWASI_CACHE_DIR=" + (std::filesystem::path(CWASI_BIN_DIR) / "test-cache").string();
+  std::vector<char*> argv = {const_cast<char*>(program.c_str())};
+  for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  std::vector<char*> envp = {const_cast<char*>(cache.c_str())};
+  for (char** variable = environ; *variable != nullptr; ++variable) envp.push_back(*variable);
+  envp.push_back(nullptr);
+  const std::string out = (folder / kOut).string();
+  const std::string err = (folder / kErr).string();
+  pid_ = ::fork();
+  CHECK(pid_ >= 0);
+  if (pid_ != 0) return;
+  const int out_fd = ::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  const int err_fd = ::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  ::dup2(out_fd, 1);
+  ::dup2(err_fd, 2);
+  if (::chdir(folder.c_str()) == 0) ::execve(program.c_str(), argv.data(), envp.data());
+  ::_exit(127);
+}
+
+Program::~Program() {
+  if (pid_ < 0) return;
+  ::kill(pid_, SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+}
+
+std::vector<pid_t> Program::Children() const {
+  const std::string task =
+      "/proc/" + std::to_string(pid_) + "/task/" + std::to_string(pid_) + "/children";
+  std::ifstream file(task);
+  return {std::istream_iterator<pid_t>(file), {}};
+}
+
+std::optional<pid_t> Program::WaitForWorker(MonotonicNs deadline) const {
+  while (Now() < deadline) {
+    for (const pid_t child : Children()) {
+      std::error_code ignored;
+      const auto exe =
+          std::filesystem::read_symlink("/proc/" + std::to_string(child) + "/exe", ignored);
+      if (exe.filename() == "cwasi-host") return child;
+    }
+    std::this_thread::yield();
+  }
+  return std::nullopt;
+}
+
+void Program::Signal(int signal) const {
+  CHECK(::kill(pid_, signal) == 0);
+}
+
+ProgramEnd Program::Wait() {
+  int status = 0;
+  while (::waitpid(pid_, &status, 0) < 0) CHECK(errno == EINTR);
+  pid_ = -1;
+  return {.by_signal = WIFSIGNALED(status),
+          .code = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+          .out = ReadAll(folder_ / kOut),
+          .err = ReadAll(folder_ / kErr)};
+}
+
+RunFolder::RunFolder() {
+  std::string name = (std::filesystem::temp_directory_path() / "cwasi-run-XXXXXX").string();
+  CHECK(::mkdtemp(name.data()) != nullptr);
+  path_ = name;
+}
+
+RunFolder::~RunFolder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+void RunFolder::Write(const std::string& name, const std::string& content) const {
+  std::ofstream(path_ / name, std::ios::binary) << content;
+}
+
+std::string RunFolder::Read(const std::string& name) const {
+  return ReadAll(path_ / name);
+}
+
+void RunFolder::AddGuest(const std::string& name) const {
+  std::filesystem::copy_file(std::filesystem::path(CWASI_GUEST_DIR) / (name + ".wasm"),
+                             path_ / (name + ".wasm"));
+}
+
+std::vector<std::string> RunFolder::Files() const {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(path_)) {
+    const std::string name = entry.path().lexically_relative(path_).string();
+    if (!entry.is_directory() && name != kOut && name != kErr) names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+ProgramEnd RunFolder::RunWorkflow(const std::string& yaml) const {
+  Write("workflow.yaml", yaml);
+  return Run({"run", "workflow.yaml"});
+}
+
+bool ProcessExists(pid_t pid) {
+  return ::kill(pid, 0) == 0 || errno != ESRCH;
+}
+
+}  // namespace cwasi::test

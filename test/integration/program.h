@@ -1,0 +1,79 @@
+// Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
+//
+// Runs the real `cwasi` in a folder of its own and looks at what it leaves.
+
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+
+namespace cwasi::test {
+
+struct ProgramEnd {
+  bool by_signal = false;
+  int code = 0;
+  std::string out;
+  std::string err;
+};
+
+// A started program whose output goes to files.
+class Program {
+ public:
+  Program(const std::filesystem::path& folder, const std::vector<std::string>& arguments);
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+  Program(Program&&) = delete;
+  Program& operator=(Program&&) = delete;
+  ~Program();
+
+  [[nodiscard]] pid_t Pid() const { return pid_; }
+  // Its children now; empty if it has none.
+  [[nodiscard]] std::vector<pid_t> Children() const;
+  // The first child, once there is one and it is cwasi-host.
+  [[nodiscard]] std::optional<pid_t> WaitForWorker(MonotonicNs deadline) const;
+  void Signal(int signal) const;
+  ProgramEnd Wait();
+
+ private:
+  pid_t pid_ = -1;
+  std::filesystem::path folder_;
+};
+
+// A temporary folder with a workflow and inputs.
+class RunFolder {
+ public:
+  RunFolder();
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+  RunFolder(RunFolder&&) = delete;
+  RunFolder& operator=(RunFolder&&) = delete;
+  ~RunFolder();
+
+  [[nodiscard]] const std::filesystem::path& Path() const { return path_; }
+  void Write(const std::string& name, const std::string& content) const;
+  [[nodiscard]] std::string Read(const std::string& name) const;
+  // Copies build/<preset>/guests/<name>.wasm here.
+  void AddGuest(const std::string& name) const;
+  // Every file below, sorted, but for the program's output files.
+  [[nodiscard]] std::vector<std::string> Files() const;
+  ProgramEnd Run(const std::vector<std::string>& arguments) const {
+    return Program(path_, arguments).Wait();
+  }
+  // The same with a workflow of this text.
+  ProgramEnd RunWorkflow(const std::string& yaml) const;
+
+ private:
+  std::filesystem::path path_;
+};
+
+// Whether a process, zombies included, has this number.
+bool ProcessExists(pid_t pid);
+
+}  // namespace cwasi::test
