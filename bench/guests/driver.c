@@ -1,17 +1,18 @@
 // Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
 //
-// The caller in benchmarks: does one thing many times and gives back a checksum, so that answers are checked.
+// The caller in benchmarks: does one thing many times and gives back a checksum, so that answers
+// are checked.
 
 #include <string.h>
 
 #include "cwasi.h"
 
 enum op {
-  SMALL,  // `count` calls with `bytes` from plain memory, 8 bytes back.
-  MOVED,  // A new buffer, every word written, given; 8 bytes back. `count` times.
-  COPIED, // The same from a buffer that stays.
-  TOUCH,  // Written and read here: no hand-over.
-  GIVEN,  // A new buffer, only its first word written, given. `count` times.
+  SMALL,   // `count` calls with `bytes` from plain memory, 8 bytes back.
+  MOVED,   // A new buffer, every word written, given; 8 bytes back. `count` times.
+  COPIED,  // The same from a buffer that stays.
+  TOUCH,   // Written and read here: no hand-over.
+  GIVEN,   // A new buffer, only its first word written, given. `count` times.
 };
 
 struct request {
@@ -36,7 +37,9 @@ CWASI_HANDLER(data, length) {
   memcpy(&r, data, sizeof r);
   uint32_t sum = 0;
   uint32_t first = 0;
-  if (cwasi_function_find("sum", 3, &sum) != CWASI_OK || cwasi_function_find("first", 5, &first) != CWASI_OK) return 3;
+  if (cwasi_function_find("sum", 3, &sum) != CWASI_OK ||
+      cwasi_function_find("first", 5, &first) != CWASI_OK)
+    return 3;
   static uint8_t small[65536] __attribute__((aligned(16)));
   uint64_t total = 0;
   uint64_t answer = 0;

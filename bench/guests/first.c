@@ -4,4 +4,6 @@
 
 #include "cwasi.h"
 
-CWASI_HANDLER(request, length) { return length < 8 ? 1 : cwasi_respond(request, 8, 0); }
+CWASI_HANDLER(request, length) {
+  return length < 8 ? 1 : cwasi_respond(request, 8, 0);
+}

@@ -8,7 +8,9 @@
 
 #include "cwasi.h"
 
-__attribute__((noinline)) static void trap_in_here(void) { __builtin_trap(); }
+__attribute__((noinline)) static void trap_in_here(void) {
+  __builtin_trap();
+}
 __attribute__((noinline)) static int recurse_in_here(volatile char* above, int depth) {
   volatile char frame[4096];
   frame[depth & 4095] = above[0];
@@ -26,9 +28,11 @@ CWASI_HANDLER(request, length) {
   if (strcmp(what, "fail") == 0) return 42;
   if (strcmp(what, "recurse") == 0) return recurse_in_here(what, 0);
   if (strcmp(what, "loop") == 0)
-    for (volatile int i = 0;; ++i) {}
+    for (volatile int i = 0;; ++i) {
+    }
   if (strcmp(what, "grow") == 0) {
-    while (__builtin_wasm_memory_grow(0, 16) != SIZE_MAX) {}
+    while (__builtin_wasm_memory_grow(0, 16) != SIZE_MAX) {
+    }
     return 0;
   }
   if (strcmp(what, "bulk") == 0) {

@@ -4,4 +4,6 @@
 
 #include "cwasi.h"
 
-CWASI_HANDLER(request, length) { return cwasi_respond(request, length, CWASI_MOVE); }
+CWASI_HANDLER(request, length) {
+  return cwasi_respond(request, length, CWASI_MOVE);
+}

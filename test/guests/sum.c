@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
 //
-// Reads every byte: the sum of the request's 64-bit words, as 8 bytes. Also holds the callers that benchmarks
-// drive: exported functions that call `sum` themselves.
+// Reads every byte: the sum of the request's 64-bit words, as 8 bytes. Also holds the callers that
+// benchmarks drive: exported functions that call `sum` themselves.
 
 #include "cwasi.h"
 
