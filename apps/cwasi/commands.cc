@@ -3,7 +3,6 @@
 #include "commands.h"
 
 #include <fcntl.h>
-#include <string.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,6 +15,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "base/errno_text.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "host/interrupt.h"
@@ -67,8 +67,8 @@ Result<std::vector<UniqueFd>> OpenModules(const workflow::Loaded& loaded,
                    static_cast<double>(module.duration.count()) / 1e6);
     modules.emplace_back(::open(module.path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!modules.back().IsOpen())
-      return Fail(ErrorCode::kUnavailable,
-                  "open " + module.path.string() + ": " + std::strerror(errno), errno);
+      return Fail(ErrorCode::kUnavailable, "open " + module.path.string() + ": " + ErrnoText(errno),
+                  errno);
   }
   return modules;
 }
@@ -123,7 +123,7 @@ int Run(const RunArguments& arguments) {
     std::fprintf(stderr,
                  "cwasi: ended by %s; the worker is gone, and outputs that were not finished are "
                  "not there\n",
-                 ::strsignal(signal));
+                 ::sigdescr_np(signal));
     return 128 + signal;
   }
   if (!report) return PrintError(workflow::Describe(report.error()));
@@ -142,7 +142,7 @@ int Compile(const CompileArguments& arguments) {
     auto engine = wasm::CreateEngine({}, nullptr);
     if (!engine) return PrintError(engine.error().message);
     std::ifstream in(arguments.modules[0], std::ios::binary);
-    if (!in) return PrintError("open " + arguments.modules[0] + ": " + std::strerror(errno));
+    if (!in) return PrintError("open " + arguments.modules[0] + ": " + ErrnoText(errno));
     const std::vector<char> wasm((std::istreambuf_iterator<char>(in)), {});
     const auto compiled = (*engine)->Compile(std::as_bytes(std::span(wasm)), arguments.modules[0]);
     if (!compiled) return PrintError(compiled.error().message);
@@ -150,7 +150,7 @@ int Compile(const CompileArguments& arguments) {
     if (!file) return PrintError(file.error().message);
     if (::write(file->Fd(), compiled->data(), compiled->size()) !=
         static_cast<ssize_t>(compiled->size()))
-      return PrintError("write " + arguments.output + ": " + std::strerror(errno));
+      return PrintError("write " + arguments.output + ": " + ErrnoText(errno));
     if (auto committed = file->Commit(); !committed) return PrintError(committed.error().message);
     return 0;
   }

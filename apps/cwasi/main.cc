@@ -3,11 +3,16 @@
 // cwasi: the command line. Exit codes: 0 done, 1 failed, 2 wrong usage or a workflow with mistakes,
 // 128 + n ended by signal n.
 
+#include <cstdio>
+#include <exception>
+
 #include <CLI/CLI.hpp>
 
 #include "commands.h"
 
-int main(int argc, char** argv) {
+namespace {
+
+int Main(int argc, char** argv) {
   CLI::App app(
       "Runs WebAssembly functions that call each other at the cost of touching their data, not of "
       "moving it.",
@@ -44,4 +49,16 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   return run_command->parsed() ? cwasi::cli::Run(run) : cwasi::cli::Compile(compile);
+}
+
+}  // namespace
+
+// CLI11 throws, and so does the standard library when memory is out.
+int main(int argc, char** argv) {
+  try {
+    return Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "cwasi: %s\n", error.what());
+    return 1;
+  }
 }

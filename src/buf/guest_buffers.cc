@@ -160,7 +160,7 @@ bool GuestBuffers::TryInbox(std::size_t bytes, Owner owner) {
 Result<std::uint32_t> GuestBuffers::ReceiveCopy(const std::byte* from, std::size_t bytes,
                                                 Owner owner) {
   if (bytes == 0) return 0U;
-  std::uint32_t address = inbox_;
+  std::uint32_t address = 0;
   if (TryInbox(bytes, owner)) {
     address = inbox_;
     if (zero_ == Zero::kAlways) std::memset(At(address), 0, kInboxBytes);

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "base/clock.h"
+#include "base/errno_text.h"
 #include "buf/units.h"
 #include "os/mapping.h"
 #include "os/memfd.h"
@@ -101,8 +102,7 @@ MoveSupport ProbeMoveSupport() {
        {std::pair(scratch->staging, scratch->a), std::pair(scratch->a, scratch->b)}) {
     if (auto moved = MovePages(from, to, kUnitBytes); !moved)
       return {false, "mremap with MREMAP_DONTUNMAP on shared memory: " +
-                         std::string(std::strerror(moved.error().sys_errno)) +
-                         " (needs Linux 5.13)"};
+                         ErrnoText(moved.error().sys_errno) + " (needs Linux 5.13)"};
     if (from != scratch->staging)
       if (auto fresh = MapPrivate(from, kUnitBytes); !fresh) return {false, fresh.error().message};
     if (std::memcmp(to, scratch->staging, kUnitBytes) != 0 || to[0] != std::byte{0x5a})

@@ -3,13 +3,14 @@
 #include "os/atomic_file.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
+#include <cstdlib>
 #include <string>
+
+#include "base/errno_text.h"
 
 namespace cwasi::os {
 namespace {
@@ -20,7 +21,7 @@ tl::unexpected<Error> Failed(const char* what, const std::filesystem::path& path
   if (error == EACCES || error == EPERM || error == EROFS) code = ErrorCode::kPermissionDenied;
   if (error == EISDIR || error == EEXIST || error == ENAMETOOLONG)
     code = ErrorCode::kInvalidArgument;
-  return Fail(code, std::string(what) + " " + path.string() + ": " + std::strerror(error), error);
+  return Fail(code, std::string(what) + " " + path.string() + ": " + ErrnoText(error), error);
 }
 
 std::filesystem::path FolderOf(const std::filesystem::path& path) {

@@ -22,14 +22,14 @@ Result<Mapping> Mapping::Reserve(std::size_t size_bytes, std::size_t alignment) 
   if (raw == MAP_FAILED)
     return Fail(ErrorCode::kResourceExhausted,
                 "reserve " + std::to_string(size_bytes) + " bytes of address space", errno);
-  const auto start = reinterpret_cast<std::uintptr_t>(raw);
-  const std::uintptr_t aligned = (start + alignment - 1) & ~(alignment - 1);
+  auto* const start = static_cast<std::byte*>(raw);
+  const std::size_t head =
+      (alignment - reinterpret_cast<std::uintptr_t>(start) % alignment) % alignment;
+  std::byte* const aligned = start + head;
   // Trimming cannot fail but for the mapping count, and then only leaves address space behind.
-  if (aligned != start) ::munmap(raw, aligned - start);
-  const std::uintptr_t end = start + padded;
-  if (aligned + size_bytes != end)
-    ::munmap(reinterpret_cast<void*>(aligned + size_bytes), end - aligned - size_bytes);
-  return Mapping(reinterpret_cast<std::byte*>(aligned), size_bytes);
+  if (head != 0) ::munmap(start, head);
+  if (head != alignment) ::munmap(aligned + size_bytes, alignment - head);
+  return Mapping(aligned, size_bytes);
 }
 
 void Mapping::Unmap() noexcept {

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -13,9 +12,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 
 #include "base/check.h"
+#include "base/errno_text.h"
 
 #ifndef P_PIDFD  // glibc 2.36 has it.
 #define P_PIDFD 3
@@ -39,8 +40,11 @@ namespace {
   ::setpgid(0, 0);
   sigset_t none;
   ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  for (const int signal : {SIGPIPE, SIGINT, SIGTERM, SIGHUP}) ::signal(signal, SIG_DFL);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
+  struct sigaction by_default{};
+  by_default.sa_handler = SIG_DFL;
+  for (const int signal : {SIGPIPE, SIGINT, SIGTERM, SIGHUP})
+    ::sigaction(signal, &by_default, nullptr);
   const int null = ::open("/dev/null", O_RDONLY);
   if (null < 0 || ::dup2(null, 0) < 0) fail();
   // Out of the way of 3 first, as either may be it; `report` closes itself at exec.
@@ -60,6 +64,7 @@ namespace {
 
 std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   std::vector<char*> pointers;
+  pointers.reserve(strings.size() + 1);
   for (const auto& s : strings) pointers.push_back(const_cast<char*>(s.c_str()));
   pointers.push_back(nullptr);
   return pointers;
@@ -69,7 +74,7 @@ std::vector<char*> Pointers(const std::vector<std::string>& strings) {
 
 std::string Describe(const ProcessEnd& end) {
   if (!end.by_signal) return "exited with code " + std::to_string(end.code);
-  const char* name = ::strsignal(end.code);
+  const char* name = ::sigdescr_np(end.code);
   return "killed by signal " + std::to_string(end.code) +
          (name == nullptr ? "" : " (" + std::string(name) + ")");
 }
@@ -105,7 +110,7 @@ Result<ChildProcess> ChildProcess::Start(const Options& options) {
     const ErrorCode code = error == ENOENT                     ? ErrorCode::kNotFound
                            : error == EACCES || error == EPERM ? ErrorCode::kPermissionDenied
                                                                : ErrorCode::kResourceExhausted;
-    return Fail(code, "start " + options.path + ": " + std::strerror(error), error);
+    return Fail(code, "start " + options.path + ": " + ErrnoText(error), error);
   }
   return ChildProcess(pid, std::move(pidfd));
 }

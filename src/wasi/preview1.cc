@@ -20,7 +20,7 @@ using wasm::HostAction;
 using wasm::Value;
 
 // witx `errno`, those used here.
-enum Errno : std::int32_t {
+enum Errno : std::uint8_t {
   kSuccess = 0,
   kBadf = 8,
   kFault = 21,
@@ -188,7 +188,8 @@ HostAction FdWrite(void* guest, Value* values) {
   for (std::uint32_t i = 0; i < count; ++i) {
     Vector v{};
     std::memcpy(&v, list->data() + i * sizeof v, sizeof v);
-    self.WriteOutput(static_cast<int>(fd), *Range(self, v.data, v.length));
+    if (const auto bytes = Range(self, v.data, v.length))
+      self.WriteOutput(static_cast<int>(fd), *bytes);
   }
   return Return(values,
                 Store(self, values[3].u32, static_cast<std::uint32_t>(total)) ? kSuccess : kFault);
@@ -267,8 +268,8 @@ std::vector<wasm::HostImport> MakeImports() {
 }  // namespace
 
 std::span<const wasm::HostImport> Imports() {
-  static const auto kImports = MakeImports();
-  return kImports;
+  static const auto imports = MakeImports();
+  return imports;
 }
 
 }  // namespace cwasi::wasi

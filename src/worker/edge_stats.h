@@ -7,6 +7,7 @@
 
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -30,7 +31,7 @@ class DurationHistogram {
   // The upper end of the bucket that holds the quantile, 0 < q <= 1. 0 if there are no samples.
   [[nodiscard]] MonotonicNs Quantile(double q) const {
     if (total_ == 0) return 0;
-    auto rank = static_cast<std::uint64_t>(q * static_cast<double>(total_) + 0.5);
+    auto rank = static_cast<std::uint64_t>(std::llround(q * static_cast<double>(total_)));
     rank = rank == 0 ? 1 : rank;
     std::uint64_t seen = 0;
     for (std::size_t i = 0; i < counts_.size(); ++i) {

@@ -49,9 +49,9 @@ std::vector<wasm::HostImport> AllImports() {
 
 Result<std::unique_ptr<Function>> Function::Load(FunctionSpec spec, std::uint32_t id,
                                                  std::unique_ptr<wasm::Module> module) {
-  static const auto kImports = AllImports();
+  static const auto imports = AllImports();
   TRY(CheckExports(module->Exports()));
-  TRY_SET(auto linked, module->Link(kImports));
+  TRY_SET(auto linked, module->Link(imports));
   return std::unique_ptr<Function>(
       new Function(std::move(spec), id, std::move(module), std::move(linked)));
 }

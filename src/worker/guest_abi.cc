@@ -57,7 +57,7 @@ class View {
   }
   template <class T>
   [[nodiscard]] T Load(std::uint32_t at) const {
-    T value;
+    T value{};
     std::memcpy(&value, memory_.data() + at, sizeof(T));
     return value;
   }
@@ -276,6 +276,7 @@ std::vector<wasm::HostImport> MakeImports() {
       {"deadline", 0, wasm::ValueType::kI64, Deadline},
   }};
   std::vector<wasm::HostImport> imports;
+  imports.reserve(kEntries.size());
   for (const Entry& entry : kEntries) {
     imports.push_back(
         {"cwasi",
@@ -290,8 +291,8 @@ std::vector<wasm::HostImport> MakeImports() {
 }  // namespace
 
 std::span<const wasm::HostImport> GuestAbiImports() {
-  static const auto kImports = MakeImports();
-  return kImports;
+  static const auto imports = MakeImports();
+  return imports;
 }
 
 }  // namespace cwasi::worker

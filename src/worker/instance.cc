@@ -75,16 +75,16 @@ tl::expected<std::unique_ptr<Instance>, CallError> Instance::Start(Worker& worke
 }
 
 std::optional<CallError> Instance::FindExports() {
-  static const wasm::FunctionType kHandle{.parameters = {ValueType::kI32, ValueType::kI32},
-                                          .results = {ValueType::kI32}};
-  static const wasm::FunctionType kRealloc{
+  static const wasm::FunctionType handle_type{.parameters = {ValueType::kI32, ValueType::kI32},
+                                              .results = {ValueType::kI32}};
+  static const wasm::FunctionType realloc_type{
       .parameters = {ValueType::kI32, ValueType::kI32, ValueType::kI32, ValueType::kI32},
       .results = {ValueType::kI32}};
-  const auto handle = wasm_->FindFunction("cwasi_handle", kHandle);
+  const auto handle = wasm_->FindFunction("cwasi_handle", handle_type);
   // Function::Load has refused modules without them.
   CHECK(handle.has_value() && memory_ != nullptr && wasm_->Memory() != nullptr);
   handle_ = *handle;
-  realloc_ = wasm_->FindFunction("cabi_realloc", kRealloc);
+  realloc_ = wasm_->FindFunction("cabi_realloc", realloc_type);
   buffers_.emplace(*memory_, worker_.Payloads(), static_cast<buf::ArenaSource&>(*this),
                    function_.Spec().zero);
   if (const auto heap_base = wasm_->FindGlobalU32("__heap_base"))
@@ -187,10 +187,11 @@ std::optional<CallError> Instance::Run(Call& call, std::uint32_t address, std::u
                   .may_have_run = true,
                   .guest_status = values[0].i32,
                   .message = "returned " + std::to_string(values[0].i32)};
-  if (call.failures != nullptr && call.failures->last) {
-    error.message += "; its call of " + call.failures->last_callee +
-                     " had failed: " + Describe(*call.failures->last);
-    error.frames = call.failures->last->frames;
+  if (call.failures == nullptr) return error;
+  if (const auto& last = call.failures->last) {
+    error.message +=
+        "; its call of " + call.failures->last_callee + " had failed: " + Describe(*last);
+    error.frames = last->frames;
   }
   return error;
 }

@@ -47,13 +47,17 @@ class Instance final : public wasi::Guest, private buf::ArenaSource {
 
   // Whether it may run another call: it has not trapped, exited or been interrupted.
   [[nodiscard]] bool IsSound() const { return !failure_.has_value(); }
-  // Why it is not sound.
-  [[nodiscard]] const CallError& Failure() const { return *failure_; }
+  // Why it is not sound; only to be asked then.
+  [[nodiscard]] const CallError& Failure() const {
+    return *failure_;  // NOLINT(bugprone-unchecked-optional-access): see IsSound
+  }
 
   // The call it runs, unless it is starting or in cabi_realloc: then the imports of `cwasi` answer
   // `invalid`.
   [[nodiscard]] Call* CallUnderWay() const { return in_allocator_ ? nullptr : call_; }
-  [[nodiscard]] buf::GuestBuffers& Buffers() { return *buffers_; }
+  [[nodiscard]] buf::GuestBuffers& Buffers() {
+    return *buffers_;  // NOLINT(bugprone-unchecked-optional-access): there once it has started
+  }
   [[nodiscard]] Function& Of() const { return function_; }
   [[nodiscard]] Worker& Runtime() const { return worker_; }
 

@@ -198,29 +198,65 @@ GuestCallEnd Worker::Failed(Instance& caller, const Function* callee, CallError 
   return end;
 }
 
+// What can be said against a call before anything has happened.
+std::optional<CallError> Worker::Refusal(Instance& caller, const Function* callee,
+                                         const GuestCall& wanted) const {
+  const auto refuse = [](CallClass call_class, std::string message) {
+    return MakeError(call_class, false, std::move(message));
+  };
+  if (callee == nullptr) return refuse(CallClass::kNotFound, "no function has this number");
+  if (callee->Spec().embed != Embed::kAllow)
+    return refuse(CallClass::kDenied, "it does not allow embedding");
+  if (caller.CallUnderWay()->depth >= kMaxCallDepth)
+    return refuse(CallClass::kOverloaded,
+                  "calls nest deeper than " + std::to_string(kMaxCallDepth));
+  if (wanted.length > payloads_.MaxPayloadBytes())
+    return refuse(CallClass::kTooLarge, "the request is over the payload limit");
+  if (!wanted.move) return std::nullopt;
+  if (auto mine = caller.Buffers().CheckGive(wanted.request, wanted.length); !mine)
+    return refuse(CallClass::kInvalid, mine.error().message);
+  return std::nullopt;
+}
+
+std::optional<CallError> Worker::RunGuestCall(Instance& caller, Call& call, const GuestCall& wanted,
+                                              MonotonicNs start) {
+  const buf::CopyCount before = payloads_.Copies();
+  const DeadlineScope deadline(*ticker_, call.deadline);
+  auto instance = call.function->Acquire(*this);
+  if (!instance) return std::move(instance).error();
+  buf::GuestBuffers& in = (*instance)->Buffers();
+  const auto address = wanted.move ? caller.Buffers().Transfer(wanted.request, wanted.length, in,
+                                                               buf::Owner::kRequest)
+                                   : in.ReceiveCopy(caller.Memory().data() + wanted.request,
+                                                    wanted.length, buf::Owner::kRequest);
+  if (!address) {
+    auto failed =
+        (*instance)->IsSound() ? DeliveryError(address.error(), false) : (*instance)->Failure();
+    call.function->Release(std::move(*instance));
+    // Once the callee may have run, a moved request is gone, whatever became of it.
+    if (failed.may_have_run && wanted.move)
+      CHECK(caller.Buffers().Free(wanted.request).has_value());
+    return failed;
+  }
+  EdgeStats& edge = caller.Of().EdgeTo(*call.function, edges_);
+  ++edge.calls;
+  Count(edge, wanted.length,
+        {.duration = 0,
+         .copies = payloads_.Copies().copies - before.copies,
+         .copied_bytes = payloads_.Copies().bytes - before.bytes});
+  if (start != 0) edge.hand_over.Add(FastNow() - start);
+  auto failed = RunCall(call, std::move(*instance), *address, wanted.length);
+  if (call.responded) Count(edge, call.reply_length, call.replied);
+  return failed;
+}
+
 GuestCallEnd Worker::CallFromGuest(Instance& caller, const GuestCall& wanted) {
   Call& outer = *caller.CallUnderWay();
   Function* const function = Find(wanted.function);
-  const auto fail = [&](CallClass call_class, bool may_have_run, std::string message) {
-    return Failed(caller, function, MakeError(call_class, may_have_run, std::move(message)));
-  };
-  if (function == nullptr) return fail(CallClass::kNotFound, false, "no function has this number");
-  if (function->Spec().embed != Embed::kAllow)
-    return fail(CallClass::kDenied, false, "it does not allow embedding");
-  if (outer.depth >= kMaxCallDepth)
-    return fail(CallClass::kOverloaded, false,
-                "calls nest deeper than " + std::to_string(kMaxCallDepth));
-  if (wanted.length > payloads_.MaxPayloadBytes())
-    return fail(CallClass::kTooLarge, false, "the request is over the payload limit");
-  if (wanted.move) {
-    if (auto mine = caller.Buffers().CheckGive(wanted.request, wanted.length); !mine)
-      return fail(CallClass::kInvalid, false, mine.error().message);
-  }
-
-  EdgeStats& edge = caller.Of().EdgeTo(*function, edges_);
-  const bool timed = IsTimed(edge, wanted.length);
-  const MonotonicNs start = timed ? FastNow() : 0;
-  const buf::CopyCount before = payloads_.Copies();
+  if (auto refusal = Refusal(caller, function, wanted))
+    return Failed(caller, function, std::move(*refusal));
+  const MonotonicNs start =
+      IsTimed(caller.Of().EdgeTo(*function, edges_), wanted.length) ? FastNow() : 0;
   Call call{.function = function,
             .caller = &caller,
             .deadline = outer.deadline,
@@ -231,42 +267,13 @@ GuestCallEnd Worker::CallFromGuest(Instance& caller, const GuestCall& wanted) {
             .reply_data = wanted.reply_data,
             .reply_capacity = wanted.reply_capacity,
             .plain_reply_only = wanted.plain_reply_only};
-  if (const MonotonicNs timeout = function->Spec().timeout.count(); timeout < outer.granted) {
-    call.deadline = std::min(outer.deadline,
-                             DeadlineAfter(timed ? start : FastNow(), function->Spec().timeout));
-    call.granted = timeout;
+  const auto timeout = function->Spec().timeout;
+  if (timeout.count() < outer.granted) {
+    call.deadline =
+        std::min(outer.deadline, DeadlineAfter(start != 0 ? start : FastNow(), timeout));
+    call.granted = timeout.count();
   }
-  std::optional<CallError> failed;
-  {
-    const DeadlineScope deadline(*ticker_, call.deadline);
-    auto instance = function->Acquire(*this);
-    if (!instance) {
-      failed = std::move(instance).error();
-    } else {
-      buf::GuestBuffers& in = (*instance)->Buffers();
-      const auto address = wanted.move ? caller.Buffers().Transfer(wanted.request, wanted.length,
-                                                                   in, buf::Owner::kRequest)
-                                       : in.ReceiveCopy(caller.Memory().data() + wanted.request,
-                                                        wanted.length, buf::Owner::kRequest);
-      if (!address) {
-        failed =
-            (*instance)->IsSound() ? DeliveryError(address.error(), false) : (*instance)->Failure();
-        function->Release(std::move(*instance));
-        // Once the callee may have run, a moved request is gone, whatever became of it.
-        if (failed->may_have_run && wanted.move)
-          CHECK(caller.Buffers().Free(wanted.request).has_value());
-      } else {
-        ++edge.calls;
-        Count(edge, wanted.length,
-              {.duration = 0,
-               .copies = payloads_.Copies().copies - before.copies,
-               .copied_bytes = payloads_.Copies().bytes - before.bytes});
-        if (timed) edge.hand_over.Add(FastNow() - start);
-        failed = RunCall(call, std::move(*instance), *address, wanted.length);
-        if (call.responded) Count(edge, call.reply_length, call.replied);
-      }
-    }
-  }
+  auto failed = RunGuestCall(caller, call, wanted, start);
   caller.ResumeDeadline();
   if (failed) {
     if (call.reply_buffer != 0) CHECK(caller.Buffers().Free(call.reply_buffer).has_value());

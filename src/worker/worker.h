@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -130,6 +131,11 @@ class Worker {
   // Delivers part 0, runs, and puts the instance away.
   std::optional<CallError> RunCall(Call& call, std::unique_ptr<Instance> instance,
                                    std::uint32_t address, std::uint32_t length);
+  std::optional<CallError> Refusal(Instance& caller, const Function* callee,
+                                   const GuestCall& wanted) const;
+  // `start`: when its hand-over began, 0 if that is not timed.
+  std::optional<CallError> RunGuestCall(Instance& caller, Call& call, const GuestCall& wanted,
+                                        MonotonicNs start);
   GuestCallEnd Failed(Instance& caller, const Function* callee, CallError error);
 
   buf::PayloadMemory payloads_;

@@ -7,12 +7,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <map>
 #include <system_error>
 #include <utility>
 
 #include "base/clock.h"
+#include "base/errno_text.h"
 #include "host/interrupt.h"
 #include "host/worker_process.h"
 #include "os/atomic_file.h"
@@ -76,7 +76,7 @@ class Runner {
     return tl::unexpected(RunFailure{
         .where = std::move(where),
         .message = error.message +
-                   (error.sys_errno != 0 ? std::string(": ") + std::strerror(error.sys_errno) : ""),
+                   (error.sys_errno != 0 ? std::string(": ") + ErrnoText(error.sys_errno) : ""),
         .call = {}});
   }
   // The worker has ended in the middle of a call.
@@ -154,8 +154,9 @@ RunFailure Runner::Lost(std::string where, const Error& error) {
     call.call_class = CallClass::kTimeout;
     call.message = "the function did not stop at its deadline, so its worker was ended";
   }
-  return {
-      .where = std::move(where), .message = Name(call.call_class).data(), .call = std::move(call)};
+  return {.where = std::move(where),
+          .message = std::string(Name(call.call_class)),
+          .call = std::move(call)};
 }
 
 Runner::Done Runner::Call(const Task& task) {
@@ -209,8 +210,10 @@ Runner::Done Runner::Collect() {
     const auto it = order.find(edge.callee);
     return it == order.end() ? order.size() : it->second;  // Calls between functions come last.
   };
-  std::stable_sort(report_.edges.begin(), report_.edges.end(),
-                   [&](const auto& a, const auto& b) { return place(a) < place(b); });
+  std::sort(report_.edges.begin(), report_.edges.end(), [&](const auto& a, const auto& b) {
+    return std::pair(place(a), std::string_view(a.caller)) <
+           std::pair(place(b), std::string_view(b.caller));
+  });
   return {};
 }
 
@@ -225,7 +228,7 @@ Runner::Done MakeFolders(const Plan& plan, const Workflow& workflow) {
     if (!error && !is_folder && ::access(folder.c_str(), W_OK | X_OK) == 0) continue;
     const std::string why = error       ? error.message()
                             : is_folder ? "it is a folder"
-                                        : std::strerror(errno);
+                                        : ErrnoText(errno);
     return tl::unexpected(
         RunFailure{.where = "outputs." + workflow.outputs[write.output].name.text + ".file",
                    .message = "cannot write " + write.path.string() + ": " + why,
