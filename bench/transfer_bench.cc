@@ -6,7 +6,7 @@
 //   transfer_bench [--quick] [--only calls|instances|payloads] [--json FILE]
 //
 // Rows: embedded round trips, 8 B to 64 KiB; hand-over and end to end, 64 KiB to 500 MiB, moved and
-// copied, cold and warm; fresh and reused instances; module load; how late a deadline is noticed.
+// copied, cold and warm; fresh and reused instances.
 // Every figure is the median and p99 of n samples; a round trip's sample is the mean of a batch.
 
 #include <sys/utsname.h>
@@ -88,14 +88,14 @@ class Bench {
     std::ifstream file(path, std::ios::binary);
     const std::vector<char> wasm((std::istreambuf_iterator<char>(file)), {});
     const auto compiled = Expect(worker_->Engine().Compile(std::as_bytes(std::span(wasm)), guest));
-    std::string temporary = "/tmp/cwasi-bench-XXXXXX";
+    std::string temporary =
+        (std::filesystem::temp_directory_path() / "cwasi-bench-XXXXXX").string();
     const int fd = ::mkstemp(temporary.data());
     CHECK(::write(fd, compiled.data(), compiled.size()) == static_cast<ssize_t>(compiled.size()));
     ::close(fd);
     spec.name = name.empty() ? guest : name;
     spec.embed = worker::Embed::kAllow;
     spec.timeout = std::chrono::minutes(5);
-    Samples load;
     const auto id = Expect(worker_->Load(spec, temporary));
     std::filesystem::remove(temporary);
     return id;
@@ -287,7 +287,7 @@ void Payloads(Bench& bench, Report& report, int scale) {
   }
 }
 
-void InstancesAndDeadlines(Bench& bench, Report& report, int scale) {
+void FreshAndReused(Bench& bench, Report& report, int scale) {
   worker::FunctionSpec fresh_spec;
   fresh_spec.instances = worker::Instances::kFresh;
   const auto fresh = bench.Load("first", fresh_spec, "fresh");
@@ -355,7 +355,7 @@ int Main(int argc, char** argv) {
     Bench bench(buf::MovePolicy::kAuto);
     std::printf("crossover %s\n", Report::Size(bench.Get().Payloads().CrossoverBytes()).c_str());
     if (only.empty() || only == "calls") RoundTrips(bench, report, scale);
-    if (only.empty() || only == "instances") InstancesAndDeadlines(bench, report, scale);
+    if (only.empty() || only == "instances") FreshAndReused(bench, report, scale);
     if (only.empty() || only == "payloads") Payloads(bench, report, scale);
   });
   if (!json.empty()) report.WriteJson(json, machine);

@@ -65,8 +65,8 @@ Result<> AtomicFile::Commit() {
     }
     if (errno != EEXIST) return Failed("create", path_, errno);
     // linkat replaces nothing: a free name first, then a rename over the old file.
-    UniqueFd placeholder;
-    TRY_SET(auto temporary, FreeName(path_, &placeholder));
+    UniqueFd unused;
+    TRY_SET(auto temporary, FreeName(path_, &unused));
     ::unlink(temporary.c_str());
     if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, temporary.c_str(), AT_SYMLINK_FOLLOW) != 0)
       return Failed("create", path_, errno);

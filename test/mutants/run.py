@@ -97,6 +97,9 @@ def build_and_test(binary, pattern):
 
 def main():
     wanted = sys.argv[1:]
+    unknown = set(wanted) - {m[0] for m in MUTANTS}
+    if unknown:
+        sys.exit(f"mutants: no mutant is named {', '.join(sorted(unknown))}")
     chosen = [m for m in MUTANTS if not wanted or m[0] in wanted]
     copy_tree()
     run(["cmake", "--preset", "dev"], cwd=WORK, check=True)
