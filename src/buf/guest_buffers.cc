@@ -232,8 +232,7 @@ Result<std::uint32_t> GuestBuffers::Transfer(std::uint32_t address, std::size_t 
   return there;
 }
 
-void GuestBuffers::EndRequest() {
-  inbox_busy_ = false;
+void GuestBuffers::EraseOfRequest() {
   for (const std::uint32_t address : of_request_) {
     const auto it = buffers_.find(address);
     if (it != buffers_.end() && it->second.owner == Owner::kRequest) Erase(it);

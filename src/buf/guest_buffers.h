@@ -72,6 +72,15 @@ class GuestBuffers {
 
   // Copies bytes in as a new buffer. `from` may be another guest's memory. Address 0 for no bytes.
   Result<std::uint32_t> ReceiveCopy(const std::byte* from, std::size_t bytes, Owner owner);
+  // As ReceiveCopy for a short part of the call under way, the way of most calls: its address in
+  // the place kept for that, or 0 if it must go the long way.
+  std::uint32_t ReceiveShort(const std::byte* from, std::size_t bytes) {
+    if (inbox_ == 0 || inbox_busy_ || bytes == 0 || bytes > kInboxBytes || zero_ == Zero::kAlways)
+      return 0;
+    inbox_busy_ = true;
+    payloads_.Copy(At(inbox_), from, bytes);
+    return inbox_;
+  }
   // Moves a payload in; it is empty after. On error it is unchanged.
   Result<std::uint32_t> Receive(Payload& payload, Owner owner);
   // Moves the first `bytes` of a buffer out. On error the buffer is unchanged; kInvalidArgument
@@ -84,7 +93,10 @@ class GuestBuffers {
   [[nodiscard]] Result<> CheckGive(std::uint32_t address, std::size_t bytes) const;
 
   // Ends the buffers of the call under way.
-  void EndRequest();
+  void EndRequest() {
+    inbox_busy_ = false;
+    if (!of_request_.empty()) EraseOfRequest();
+  }
 
   struct Stats {
     std::size_t buffers = 0;
@@ -110,6 +122,7 @@ class GuestBuffers {
   Result<std::uint32_t> Adopt(SegmentRef& segment, Owner owner);
   void Insert(std::uint32_t address, Buffer buffer);
   void Erase(Map::iterator it);
+  void EraseOfRequest();
   Result<> CheckRoom(std::size_t bytes) const;
   bool TryInbox(std::size_t bytes, Owner owner);
 

@@ -29,7 +29,7 @@ struct Guest : ArenaSource {
                                      .initial_bytes = 65536,
                                      .maximum_bytes = std::size_t{4} << 30,
                                      .limit_bytes = limit_bytes},
-                                    payloads.Memory(), payloads.Mappings());
+                                    payloads.ForGuests());
     if (!made) std::abort();
     memory = std::move(*made);
     buffers.emplace(*memory, payloads, *this, zero);

@@ -13,28 +13,46 @@
 
 namespace cwasi::buf {
 
-Result<std::unique_ptr<GuestMemory>> GuestMemory::Create(const Shape& shape, Budget& memory,
-                                                         Budget& mappings) {
-  auto memory_share = Reservation::Try(memory, 0);
-  auto mapping_share = Reservation::Try(mappings, kMappingsPerMemory);
-  if (!mapping_share.Held())
-    return Fail(
-        ErrorCode::kUnavailable,
-        "guest memory: the budget of " + std::to_string(mappings.Limit()) + " mappings is used up");
-  TRY_SET(os::Mapping region,
-          os::Mapping::Reserve(shape.reserved_bytes + shape.guard_bytes, kUnitBytes));
+namespace {
+
+Result<MemoryRegion> TakeRegion(const GuestMemory::Shape& shape, const GuestMemory::Means& means) {
+  const std::size_t bytes = shape.reserved_bytes + shape.guard_bytes;
+  if (auto idle = means.regions.Take(bytes, shape.initial_bytes)) return std::move(*idle);
+  auto mappings = Reservation::Try(means.mappings, kMappingsPerMemory);
+  if (!mappings.Held() && means.regions.Idle() != 0) {
+    means.regions.DropIdle();
+    mappings = Reservation::Try(means.mappings, kMappingsPerMemory);
+  }
+  if (!mappings.Held())
+    return Fail(ErrorCode::kUnavailable, "guest memory: the budget of " +
+                                             std::to_string(means.mappings.Limit()) +
+                                             " mappings is used up");
+  TRY_SET(os::Mapping mapping, os::Mapping::Reserve(bytes, kUnitBytes));
+  return MemoryRegion{.mapping = std::move(mapping), .mappings = std::move(mappings)};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<GuestMemory>> GuestMemory::Create(const Shape& shape, const Means& means) {
+  auto memory = Reservation::Try(means.memory, 0);
+  TRY_SET(MemoryRegion region, TakeRegion(shape, means));
   auto guest = std::unique_ptr<GuestMemory>(
-      new GuestMemory(shape, std::move(region), std::move(memory_share), std::move(mapping_share)));
+      new GuestMemory(shape, means, std::move(region), std::move(memory)));
   TRY(guest->Grow(shape.initial_bytes));
   return guest;
 }
 
-GuestMemory::GuestMemory(const Shape& shape, os::Mapping region, Reservation memory,
-                         Reservation mappings)
+GuestMemory::GuestMemory(const Shape& shape, const Means& means, MemoryRegion region,
+                         Reservation memory)
     : shape_(shape),
+      regions_(means.regions),
       region_(std::move(region)),
-      memory_(std::move(memory)),
-      mappings_(std::move(mappings)) {}
+      memory_(std::move(memory)) {}
+
+GuestMemory::~GuestMemory() {
+  const bool in_place = !had_arena_ && size_bytes_ == shape_.initial_bytes;
+  regions_.GiveBack(std::move(region_), in_place);
+}
 
 Result<> GuestMemory::Grow(std::size_t new_size_bytes) {
   if (new_size_bytes <= size_bytes_) return {};
@@ -51,10 +69,13 @@ Result<> GuestMemory::Grow(std::size_t new_size_bytes) {
                     " bytes: the worker's budget is used up",
                 ENOMEM);
   paid_bytes_ += owed;
-  if (::mprotect(region_.Base() + size_bytes_, new_size_bytes - size_bytes_,
-                 PROT_READ | PROT_WRITE) != 0)
-    return Fail(ErrorCode::kResourceExhausted,
-                "grow guest memory to " + std::to_string(new_size_bytes) + " bytes", errno);
+  const std::size_t accessible = region_.accessible_bytes;
+  if (new_size_bytes > accessible) {
+    if (::mprotect(Base() + accessible, new_size_bytes - accessible, PROT_READ | PROT_WRITE) != 0)
+      return Fail(ErrorCode::kResourceExhausted,
+                  "grow guest memory to " + std::to_string(new_size_bytes) + " bytes", errno);
+    region_.accessible_bytes = new_size_bytes;
+  }
   size_bytes_ = new_size_bytes;
   return {};
 }

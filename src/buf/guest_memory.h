@@ -11,7 +11,7 @@
 
 #include "base/result.h"
 #include "buf/budget.h"
-#include "os/mapping.h"
+#include "buf/memory_pool.h"
 
 namespace cwasi::buf {
 
@@ -29,35 +29,49 @@ class GuestMemory {
     std::size_t maximum_bytes = 0;  // By the module.
     std::size_t limit_bytes = 0;    // By policy, for what is the guest's own: arenas come on top.
   };
-  // The budgets outlive the memory. Errors: kResourceExhausted (budget, limit, address space),
-  // kUnavailable (mapping budget).
-  static Result<std::unique_ptr<GuestMemory>> Create(const Shape& shape, Budget& memory,
-                                                     Budget& mappings);
+  // What a memory draws on; all of it outlives the memory.
+  struct Means {
+    Budget& memory;
+    Budget& mappings;
+    MemoryPool& regions;
+  };
+  // Errors: kResourceExhausted (budget, limit, address space), kUnavailable (mapping budget).
+  static Result<std::unique_ptr<GuestMemory>> Create(const Shape& shape, const Means& means);
+  GuestMemory(const GuestMemory&) = delete;
+  GuestMemory& operator=(const GuestMemory&) = delete;
+  GuestMemory(GuestMemory&&) = delete;
+  GuestMemory& operator=(GuestMemory&&) = delete;
+  // No window is left in it.
+  ~GuestMemory();
 
   // Aligned to kUnitBytes; never moves.
-  [[nodiscard]] std::byte* Base() const { return region_.Base(); }
+  [[nodiscard]] std::byte* Base() const { return region_.mapping.Base(); }
   [[nodiscard]] std::size_t SizeBytes() const { return size_bytes_; }
 
   // Errors: kResourceExhausted; nothing has changed.
   Result<> Grow(std::size_t new_size_bytes);
 
   // Lets the memory grow by `bytes` that will hold payloads, which are paid for elsewhere.
-  void AllowArena(std::size_t bytes) { arena_bytes_ += bytes; }
+  void AllowArena(std::size_t bytes) {
+    arena_bytes_ += bytes;
+    had_arena_ = true;
+  }
   void WithdrawArena(std::size_t bytes) { arena_bytes_ -= bytes; }
 
  private:
-  GuestMemory(const Shape& shape, os::Mapping region, Reservation memory, Reservation mappings);
+  GuestMemory(const Shape& shape, const Means& means, MemoryRegion region, Reservation memory);
   [[nodiscard]] std::size_t OwnBytes(std::size_t size_bytes) const {
     return size_bytes > arena_bytes_ ? size_bytes - arena_bytes_ : 0;
   }
 
   Shape shape_;
-  os::Mapping region_;
+  MemoryPool& regions_;
+  MemoryRegion region_;
   Reservation memory_;
-  Reservation mappings_;
   std::size_t size_bytes_ = 0;
   std::size_t arena_bytes_ = 0;
   std::size_t paid_bytes_ = 0;
+  bool had_arena_ = false;  // Windows may have split its mapping.
 };
 
 }  // namespace cwasi::buf

@@ -62,13 +62,6 @@ PayloadMemory::PayloadMemory(const Options& options)
     ability_ = {.support = {.available = false, .reason = "switched off"}};
 }
 
-void PayloadMemory::Copy(std::byte* to, const std::byte* from, std::size_t bytes) {
-  if (bytes == 0) return;
-  std::memcpy(to, from, bytes);
-  ++copies_.copies;
-  copies_.bytes += bytes;
-}
-
 Result<Payload> Payload::ReadFrom(int fd, std::size_t size, PayloadMemory& memory) {
   if (size == kUnknownSize) return ReadToEnd(fd, memory);
   if (size > memory.MaxPayloadBytes())

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <string>
@@ -14,6 +15,8 @@
 
 #include "base/result.h"
 #include "buf/budget.h"
+#include "buf/guest_memory.h"
+#include "buf/memory_pool.h"
 #include "buf/page_mover.h"
 #include "buf/segment_pool.h"
 #include "buf/units.h"
@@ -49,6 +52,9 @@ class PayloadMemory {
   [[nodiscard]] const SegmentPool& Pool() const { return pool_; }
   [[nodiscard]] Budget& Memory() { return memory_; }
   [[nodiscard]] Budget& Mappings() { return mappings_; }
+  [[nodiscard]] GuestMemory::Means ForGuests() {
+    return {.memory = memory_, .mappings = mappings_, .regions = regions_};
+  }
   [[nodiscard]] std::size_t MaxPayloadBytes() const { return options_.max_payload_bytes; }
   [[nodiscard]] const MoveSupport& Support() const { return ability_.support; }
   // Payloads of at least this many bytes move; SIZE_MAX if none does.
@@ -56,7 +62,12 @@ class PayloadMemory {
   [[nodiscard]] bool Moves(std::size_t bytes) const { return bytes >= ability_.crossover_bytes; }
 
   // The only memcpy of payload bytes in the program.
-  void Copy(std::byte* to, const std::byte* from, std::size_t bytes);
+  void Copy(std::byte* to, const std::byte* from, std::size_t bytes) {
+    if (bytes == 0) return;
+    std::memcpy(to, from, bytes);
+    ++copies_.copies;
+    copies_.bytes += bytes;
+  }
   [[nodiscard]] const CopyCount& Copies() const { return copies_; }
 
  private:
@@ -64,6 +75,7 @@ class PayloadMemory {
   Budget memory_;
   Budget mappings_;
   SegmentPool pool_;
+  MemoryPool regions_;
   MoveAbility ability_;
   CopyCount copies_;
 };

@@ -52,7 +52,8 @@ class SegmentTest : public testing::Test {
                                    .maximum_bytes = std::size_t{1} << 30,
                                    .limit_bytes = std::size_t{1} << 30};
     for (auto& guest : guests_) {
-      auto memory = GuestMemory::Create(shape, memory_, mappings_);
+      auto memory = GuestMemory::Create(
+          shape, {.memory = memory_, .mappings = mappings_, .regions = regions_});
       ASSERT_TRUE(memory) << memory.error().message;
       guest = std::move(*memory);
       std::memset(guest->Base(), 0x11, kUnitBytes);  // The guest's own: must never change.
@@ -74,6 +75,7 @@ class SegmentTest : public testing::Test {
 
   Budget memory_{std::size_t{8} << 30};
   Budget mappings_{1000};
+  MemoryPool regions_;
   std::unique_ptr<GuestMemory> guests_[2];
   std::unique_ptr<Segment> segment_;
   std::byte* a_ = nullptr;

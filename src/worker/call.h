@@ -6,9 +6,9 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/call_error.h"
@@ -56,25 +56,50 @@ struct WorkflowCall {
   buf::Payload reply = {};
 };
 
+// How a call failed; null if it went well. On the heap, since every call has one and almost none
+// fails.
+using CallFailure = std::unique_ptr<CallError>;
+
 // Why a call came to a bad end; made when something fails.
 struct Failures {
-  std::optional<CallError> reply;  // The reply could not be delivered.
+  CallFailure own;  // Null: it went well so far.
   // The last call that this one made and that failed: often why it then fails itself.
-  std::optional<CallError> last;
+  CallFailure last;
   std::string last_callee;
 };
 
-// One call under way, on the stack of the guest thread. Small: it is made for every call.
+// One call under way, on the stack of the guest thread. Small: it is made for every call, by
+// constructors, since an aggregate's is a `rep stos` that takes longer than the rest.
 struct Call {
-  Function* function = nullptr;
+  // By the workflow. The deadline is set by who makes it.
+  Call(Function& callee, WorkflowCall& by, std::uint64_t id)
+      : function(&callee),
+        workflow(&by),
+        request_id(id),
+        part_count(static_cast<std::uint32_t>(by.parts.size())) {}
+  // By a guest, inside its own call `outer`.
+  Call(Function& callee, Instance& by, const Call& outer, std::uint32_t reply_at,
+       std::uint32_t reply_room, bool plain_only)
+      : function(&callee),
+        caller(&by),
+        deadline(outer.deadline),
+        granted(outer.granted),
+        request_id(outer.request_id),
+        depth(outer.depth + 1),
+        part_count(1),
+        reply_data(reply_at),
+        reply_capacity(reply_room),
+        plain_reply_only(plain_only) {}
+
+  Function* function;
   Instance* caller = nullptr;        // The instance that made it; null for the workflow.
   WorkflowCall* workflow = nullptr;  // With the workflow's calls.
   MonotonicNs deadline = kNoDeadline;
   MonotonicNs granted =
       kNoDeadline;  // At least the time left when it began: spares asking the clock.
-  std::uint64_t request_id = 0;
+  std::uint64_t request_id;
   std::uint32_t depth = 1;
-  std::uint32_t part_count = 0;
+  std::uint32_t part_count;
 
   // Where a guest caller wants a plain reply.
   std::uint32_t reply_data = 0;
@@ -87,10 +112,18 @@ struct Call {
   HandOver replied = {};
   std::unique_ptr<Failures> failures = {};
 
-  Failures& Failed() {
+  [[nodiscard]] bool WentWell() const { return failures == nullptr || failures->own == nullptr; }
+  Failures& Failing() {
     if (failures == nullptr) failures = std::make_unique<Failures>();
     return *failures;
   }
+  // The last failure counts: what a handler returns is worse than a reply that was refused. False,
+  // for the functions that end with it.
+  bool FailWith(CallError error) {
+    Failing().own = std::make_unique<CallError>(std::move(error));
+    return false;
+  }
+  [[nodiscard]] CallError& Why() { return *failures->own; }  // Only if it did not go well.
 };
 
 // Measures one hand-over.

@@ -56,21 +56,7 @@ Result<std::unique_ptr<Function>> Function::Load(FunctionSpec spec, std::uint32_
       new Function(std::move(spec), id, std::move(module), std::move(linked)));
 }
 
-tl::expected<std::unique_ptr<Instance>, CallError> Function::Acquire(Worker& worker) {
-  if (idle_.empty()) return Instance::Start(worker, *this);
-  auto instance = std::move(idle_.back());
-  idle_.pop_back();
-  return instance;
-}
-
-void Function::Release(std::unique_ptr<Instance> instance) {
-  if (!instance->IsSound() || spec_.instances == Instances::kFresh || idle_.size() >= kMaxIdle)
-    return;
-  instance->Buffers().EndRequest();
-  idle_.push_back(std::move(instance));
-}
-
-EdgeStats& Function::EdgeTo(const Function& callee, EdgeTable& edges) {
+EdgeStats& Function::AddEdgeTo(const Function& callee, EdgeTable& edges) {
   if (edges_.size() <= callee.Id()) edges_.resize(callee.Id() + 1, nullptr);
   EdgeStats*& edge = edges_[callee.Id()];
   if (edge == nullptr) edge = &edges.Of({spec_.name, callee.spec_.name});

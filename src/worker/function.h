@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/call_error.h"
@@ -60,17 +61,31 @@ class Function {
   [[nodiscard]] std::uint32_t Id() const { return id_; }
   [[nodiscard]] wasm::LinkedModule& Linked() { return *linked_; }
 
-  // An instance that runs no call; from the idle ones or new.
-  tl::expected<std::unique_ptr<Instance>, CallError> Acquire(Worker& worker);
+  // An instance that runs no call; from the idle ones or new. Null: `failure` says why.
+  std::unique_ptr<Instance> Acquire(Worker& worker, CallFailure& failure) {
+    if (idle_.empty()) return Instance::Start(worker, *this, failure);
+    auto instance = std::move(idle_.back());
+    idle_.pop_back();
+    return instance;
+  }
   // Ends the request's buffers; keeps the instance if it is sound and may be reused.
-  void Release(std::unique_ptr<Instance> instance);
+  void Release(std::unique_ptr<Instance> instance) {
+    if (!instance->IsSound() || spec_.instances == Instances::kFresh || idle_.size() >= kMaxIdle)
+      return;
+    instance->Buffers().EndRequest();
+    idle_.push_back(std::move(instance));
+  }
   void DropIdle() { idle_.clear(); }
   [[nodiscard]] std::size_t IdleInstances() const { return idle_.size(); }
 
   // The edge from this function to `callee`.
-  EdgeStats& EdgeTo(const Function& callee, EdgeTable& edges);
+  EdgeStats& EdgeTo(const Function& callee, EdgeTable& edges) {
+    if (callee.Id() < edges_.size() && edges_[callee.Id()] != nullptr) return *edges_[callee.Id()];
+    return AddEdgeTo(callee, edges);
+  }
 
  private:
+  EdgeStats& AddEdgeTo(const Function& callee, EdgeTable& edges);
   Function(FunctionSpec spec, std::uint32_t id, std::unique_ptr<wasm::Module> module,
            std::unique_ptr<wasm::LinkedModule> linked)
       : spec_(std::move(spec)), id_(id), module_(std::move(module)), linked_(std::move(linked)) {}

@@ -47,34 +47,44 @@ CallClass ClassOf(const Error& error) {
   return CallClass::kInternal;
 }
 
+Instance::Instance(Worker& worker, Function& function)
+    : worker_(worker),
+      function_(function),
+      ticker_(worker.Ticker()),
+      interrupts_seen_(ticker_.Interrupts()) {}
+
 Instance::~Instance() {
   CHECK(call_ == nullptr);
   for (auto& line : lines_) line.Flush(function_.Name(), worker_.Output());
 }
 
-tl::expected<std::unique_ptr<Instance>, CallError> Instance::Start(Worker& worker,
-                                                                   Function& function) {
+std::unique_ptr<Instance> Instance::Start(Worker& worker, Function& function,
+                                          CallFailure& failure) {
   auto instance = std::unique_ptr<Instance>(new Instance(worker, function));
-  instance->interrupts_seen_ = worker.Ticker().Interrupts();
   auto started = function.Linked().Instantiate(static_cast<wasi::Guest*>(instance.get()), 1);
   if (!started) {
     auto& why = started.error();
-    if (why.trap != nullptr || why.unwound)
-      return tl::unexpected(instance->FailureOf(why.trap.get()));
-    return tl::unexpected(CallError{.call_class = ClassOf(why.error),
-                                    .mode = CallMode::kEmbedded,
-                                    .message = why.error.message});
+    if (why.trap != nullptr || why.unwound) {
+      instance->FailBy(why.trap.get());
+      failure = std::make_unique<CallError>(instance->Failure());
+    } else {
+      failure = std::make_unique<CallError>(CallError{.call_class = ClassOf(why.error),
+                                                      .mode = CallMode::kEmbedded,
+                                                      .message = why.error.message});
+    }
+    return nullptr;
   }
   instance->wasm_ = std::move(*started);
-  if (auto failed = instance->FindExports()) return tl::unexpected(std::move(*failed));
-  if (const auto initialize = instance->wasm_->FindFunction("_initialize", {})) {
-    if (auto failed = instance->CallGuest(*initialize, {}))
-      return tl::unexpected(std::move(*failed));
+  instance->FindExports();
+  const auto initialize = instance->wasm_->FindFunction("_initialize", {});
+  if (initialize && !instance->CallGuest(*initialize, {})) {
+    failure = std::make_unique<CallError>(instance->Failure());
+    return nullptr;
   }
   return instance;
 }
 
-std::optional<CallError> Instance::FindExports() {
+void Instance::FindExports() {
   static const wasm::FunctionType handle_type{.parameters = {ValueType::kI32, ValueType::kI32},
                                               .results = {ValueType::kI32}};
   static const wasm::FunctionType realloc_type{
@@ -89,64 +99,50 @@ std::optional<CallError> Instance::FindExports() {
                    function_.Spec().zero);
   if (const auto heap_base = wasm_->FindGlobalU32("__heap_base"))
     buffers_->Space().SetHeapBase(*heap_base);
-  return std::nullopt;
 }
 
 Result<std::unique_ptr<buf::GuestMemory>> Instance::MakeMemory(buf::GuestMemory::Shape shape) {
   CHECK(memory_ == nullptr);
   shape.limit_bytes = function_.Spec().memory_limit_bytes;
-  TRY_SET(auto memory, buf::GuestMemory::Create(shape, worker_.Payloads().Memory(),
-                                                worker_.Payloads().Mappings()));
+  TRY_SET(auto memory, buf::GuestMemory::Create(shape, worker_.Payloads().ForGuests()));
   memory_ = memory.get();
   return memory;
 }
 
-void Instance::ArmInterrupt() {
-  const std::uint32_t interrupts = worker_.Ticker().Interrupts();
-  if (interrupts == interrupts_seen_) return;
+void Instance::TakeInterrupts(std::uint32_t interrupts) {
   interrupts_seen_ = interrupts;
   wasm_->SetInterruptDeadline(1);
 }
 
 bool Instance::OutOfTime() const {
-  return FastNow() >= worker_.Ticker().Get();
+  return FastNow() >= ticker_.Get();
 }
 
-CallError Instance::Fail(CallError error) {
+void Instance::Fail(CallError error) {
   error.mode = CallMode::kEmbedded;
   error.may_have_run = true;
-  failure_ = error;
-  return error;
+  failure_ = std::move(error);
 }
 
-CallError Instance::FailureOf(const wasm::Trap* trap) {
-  if (exit_code_.has_value()) {
+void Instance::FailBy(const wasm::Trap* trap) {
+  if (exit_code_.has_value())
     return Fail({.call_class = CallClass::kGuestError,
                  .guest_status = static_cast<std::int32_t>(*exit_code_),
                  .message = "exited with code " + std::to_string(*exit_code_)});
+  if (trap == nullptr) {
+    // A host function asked for it, and the failure is known.
+    if (!failure_.has_value())
+      Fail({.call_class = CallClass::kInternal, .message = "unwound for no reason"});
+    return;
   }
-  // A host function asked for it: the failure is known.
-  if (trap == nullptr)
-    return failure_.has_value()
-               ? *failure_
-               : Fail({.call_class = CallClass::kInternal, .message = "unwound for no reason"});
   std::string frames;
   for (const auto& frame : trap->frames) frames.append("  at ").append(Text(frame)).append("\n");
   if (trap->kind == wasm::TrapKind::kInterrupted)
     return Fail({.call_class = CallClass::kTimeout,
                  .message = "ran out of time",
                  .frames = std::move(frames)});
-  return Fail(
+  Fail(
       {.call_class = CallClass::kGuestTrap, .message = trap->message, .frames = std::move(frames)});
-}
-
-std::optional<CallError> Instance::CallGuest(const wasm::FunctionHandle& function,
-                                             std::span<wasm::Value> values) {
-  ArmInterrupt();
-  const wasm::Outcome outcome = wasm_->Call(function, values);
-  if (outcome.kind == wasm::Outcome::Kind::kReturned) [[likely]]
-    return std::nullopt;
-  return FailureOf(outcome.trap.get());
 }
 
 Result<std::uint32_t> Instance::RequestArena(std::size_t bytes) {
@@ -160,39 +156,40 @@ Result<std::uint32_t> Instance::RequestArena(std::size_t bytes) {
   values[2].u32 = static_cast<std::uint32_t>(buf::kUnitBytes);
   values[3].u32 = static_cast<std::uint32_t>(bytes);
   in_allocator_ = true;
-  auto failed = CallGuest(*realloc_, values);
+  const bool returned = CallGuest(*realloc_, values);
   in_allocator_ = false;
-  if (failed)
-    return cwasi::Fail(failed->call_class == CallClass::kTimeout ? ErrorCode::kDeadlineExceeded
-                                                                 : ErrorCode::kFailedPrecondition,
-                       "cabi_realloc: " + failed->message);
+  if (!returned)
+    return cwasi::Fail(Failure().call_class == CallClass::kTimeout ? ErrorCode::kDeadlineExceeded
+                                                                   : ErrorCode::kFailedPrecondition,
+                       "cabi_realloc: " + Failure().message);
   if (values[0].u32 == 0)
     return cwasi::Fail(ErrorCode::kResourceExhausted, "cabi_realloc has no memory", ENOMEM);
   return values[0].u32;
 }
 
-std::optional<CallError> Instance::Run(Call& call, std::uint32_t address, std::uint32_t length) {
+bool Instance::Run(Call& call, std::uint32_t address, std::uint32_t length) {
   CHECK(call_ == nullptr && IsSound());
-  std::array<wasm::Value, 2> values{};
-  values[0].u32 = address;
-  values[1].u32 = length;
+  std::array<wasm::Value, 2> values;  // NOLINT(*-member-init): whole words, both written here.
+  values[0].i64 = address;
+  values[1].i64 = length;
   call_ = &call;
-  auto failed = CallGuest(handle_, values);
+  const bool returned = CallGuest(handle_, values);
   call_ = nullptr;
-  if (failed) return failed;
-  if (values[0].i32 == 0) [[likely]]
-    return std::nullopt;
+  if (returned && values[0].i32 == 0) [[likely]]
+    return call.WentWell();
+  return call.FailWith(returned ? Returned(call, values[0].i32) : Failure());
+}
+
+CallError Instance::Returned(const Call& call, std::int32_t status) {
   CallError error{.call_class = CallClass::kGuestError,
                   .mode = CallMode::kEmbedded,
                   .may_have_run = true,
-                  .guest_status = values[0].i32,
-                  .message = "returned " + std::to_string(values[0].i32)};
-  if (call.failures == nullptr) return error;
-  if (const auto& last = call.failures->last) {
-    error.message +=
-        "; its call of " + call.failures->last_callee + " had failed: " + Describe(*last);
-    error.frames = last->frames;
-  }
+                  .guest_status = status,
+                  .message = "returned " + std::to_string(status)};
+  if (call.failures == nullptr || call.failures->last == nullptr) return error;
+  const CallError& last = *call.failures->last;
+  error.message += "; its call of " + call.failures->last_callee + " had failed: " + Describe(last);
+  error.frames = last.frames;
   return error;
 }
 

@@ -18,6 +18,7 @@
 #include "wasi/preview1.h"
 #include "wasm/engine.h"
 #include "worker/call.h"
+#include "worker/deadline_ticker.h"
 #include "worker/output.h"
 
 namespace cwasi::worker {
@@ -28,8 +29,8 @@ class Worker;
 class Instance final : public wasi::Guest, private buf::ArenaSource {
  public:
   // Instantiates, runs the start function and `_initialize`. `worker` and `function` outlive it.
-  static tl::expected<std::unique_ptr<Instance>, CallError> Start(Worker& worker,
-                                                                  Function& function);
+  // Null: `failure` says why.
+  static std::unique_ptr<Instance> Start(Worker& worker, Function& function, CallFailure& failure);
   Instance(const Instance&) = delete;
   Instance& operator=(const Instance&) = delete;
   Instance(Instance&&) = delete;
@@ -42,8 +43,8 @@ class Instance final : public wasi::Guest, private buf::ArenaSource {
   }
 
   // Runs the handler for `call`; the parts are in memory. The caller has set the ticker's deadline.
-  // Absent error: it returned 0.
-  std::optional<CallError> Run(Call& call, std::uint32_t address, std::uint32_t length);
+  // True: it returned 0. False: it failed, and `call` says how.
+  [[nodiscard]] bool Run(Call& call, std::uint32_t address, std::uint32_t length);
 
   // Whether it may run another call: it has not trapped, exited or been interrupted.
   [[nodiscard]] bool IsSound() const { return !failure_.has_value(); }
@@ -58,6 +59,9 @@ class Instance final : public wasi::Guest, private buf::ArenaSource {
   [[nodiscard]] buf::GuestBuffers& Buffers() {
     return *buffers_;  // NOLINT(bugprone-unchecked-optional-access): there once it has started
   }
+  [[nodiscard]] const buf::GuestBuffers& Buffers() const {
+    return *buffers_;  // NOLINT(bugprone-unchecked-optional-access): there once it has started
+  }
   [[nodiscard]] Function& Of() const { return function_; }
   [[nodiscard]] Worker& Runtime() const { return worker_; }
 
@@ -67,28 +71,44 @@ class Instance final : public wasi::Guest, private buf::ArenaSource {
   // For MemoryFactory. `shape` lacks the limit.
   Result<std::unique_ptr<buf::GuestMemory>> MakeMemory(buf::GuestMemory::Shape shape);
 
+  // There from before the first guest instruction: Function::Load refuses modules without one.
   [[nodiscard]] std::span<std::byte> Memory() override {
-    return memory_ == nullptr ? std::span<std::byte>()
-                              : std::span(memory_->Base(), memory_->SizeBytes());
+    return {memory_->Base(), memory_->SizeBytes()};
   }
   void WriteOutput(int descriptor, std::span<const std::byte> bytes) override;
   void Exit(std::uint32_t code) override { exit_code_ = code; }
   [[nodiscard]] bool OutOfTime() const override;
 
  private:
-  Instance(Worker& worker, Function& function) : worker_(worker), function_(function) {}
+  Instance(Worker& worker, Function& function);
 
   Result<std::uint32_t> RequestArena(std::size_t bytes) override;
-  std::optional<CallError> FindExports();
-  // Calls into the guest; on failure the instance is no longer sound.
-  std::optional<CallError> CallGuest(const wasm::FunctionHandle& function,
-                                     std::span<wasm::Value> values);
-  CallError Fail(CallError error);
-  CallError FailureOf(const wasm::Trap* trap);
-  void ArmInterrupt();
+  void FindExports();
+  // Calls into the guest. False: the instance is no longer sound, Failure() says why.
+  [[nodiscard]] bool CallGuest(const wasm::FunctionHandle& function,
+                               std::span<wasm::Value> values) {
+    ArmInterrupt();
+    const wasm::Outcome outcome = wasm_->Call(function, values);
+    if (outcome.kind == wasm::Outcome::Kind::kReturned) [[likely]]
+      return true;
+    FailBy(outcome.trap.get());
+    return false;
+  }
+  // Both set Failure().
+  void Fail(CallError error);
+  void FailBy(const wasm::Trap* trap);
+  void ArmInterrupt() {
+    const std::uint32_t interrupts = ticker_.Interrupts();
+    if (interrupts != interrupts_seen_) [[unlikely]]
+      TakeInterrupts(interrupts);
+  }
+  void TakeInterrupts(std::uint32_t interrupts);
+  // What a handler that returned `status`, not 0, comes to.
+  static CallError Returned(const Call& call, std::int32_t status);
 
   Worker& worker_;
   Function& function_;
+  const DeadlineTicker& ticker_;
   std::unique_ptr<wasm::Instance> wasm_;
   buf::GuestMemory* memory_ = nullptr;  // Owned by wasm_.
   // After wasm_ and so destroyed before it: windows are restored while the memory lives.

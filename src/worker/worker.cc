@@ -57,6 +57,21 @@ bool IsTimed(const EdgeStats& edge, std::uint32_t bytes) {
   return bytes >= kAlwaysTimedBytes || edge.calls % 16 == 0;
 }
 
+const char* WhyRefused(CallClass refusal) {
+  switch (refusal) {
+    case CallClass::kNotFound:
+      return "no function has this number";
+    case CallClass::kDenied:
+      return "it does not allow embedding";
+    case CallClass::kOverloaded:
+      return "calls nest too deeply";
+    case CallClass::kTooLarge:
+      return "the request is over the payload limit";
+    default:
+      return "it gives what is not a buffer of its own, or more than the buffer holds";
+  }
+}
+
 void Count(EdgeStats& edge, std::size_t bytes, const HandOver& cost) {
   edge.payload_bytes += bytes;
   edge.copies += cost.copies;
@@ -101,12 +116,13 @@ Result<std::uint32_t> Worker::Load(FunctionSpec spec, const std::filesystem::pat
   TRY_SET(auto function, Function::Load(std::move(spec), id, std::move(module)));
   {
     const DeadlineScope deadline(*ticker_, DeadlineAfter(FastNow(), timeout));
-    auto first = function->Acquire(*this);
-    if (!first)
-      return Fail(ErrorCode::kFailedPrecondition,
-                  "start: " + Describe(first.error()) +
-                      (first.error().frames.empty() ? "" : "\n" + first.error().frames));
-    function->Release(std::move(*first));
+    CallFailure failure;
+    auto first = function->Acquire(*this, failure);
+    if (first == nullptr)
+      return Fail(
+          ErrorCode::kFailedPrecondition,
+          "start: " + Describe(*failure) + (failure->frames.empty() ? "" : "\n" + failure->frames));
+    function->Release(std::move(first));
   }
   by_name_.emplace(function->Name(), id);
   functions_.push_back(std::move(function));
@@ -120,15 +136,6 @@ Function* Worker::Find(std::string_view name) const {
 
 void Worker::WhenIdle(MonotonicNs now) {
   payloads_.Pool().Trim(now);
-}
-
-std::optional<CallError> Worker::RunCall(Call& call, std::unique_ptr<Instance> instance,
-                                         std::uint32_t address, std::uint32_t length) {
-  auto failed = instance->Run(call, address, length);
-  if (!failed && call.failures != nullptr && call.failures->reply)
-    failed = std::move(call.failures->reply);
-  call.function->Release(std::move(instance));
-  return failed;
 }
 
 Result<std::uint32_t> Worker::BringPart(Instance& callee, Call& call, std::size_t index) {
@@ -159,138 +166,136 @@ tl::expected<Reply, CallError> Worker::Invoke(std::uint32_t function_id, Request
                         .parts = request.parts,
                         .taken = std::vector<bool>(request.parts.size())};
   const auto timeout = std::min(request.timeout, function->Spec().timeout);
-  Call call{.function = function,
-            .workflow = &workflow,
-            .deadline = DeadlineAfter(start, timeout),
-            .granted = timeout.count(),
-            .request_id = request.id,
-            .part_count = static_cast<std::uint32_t>(request.parts.size())};
+  Call call(*function, workflow, request.id);
+  call.deadline = DeadlineAfter(start, timeout);
+  call.granted = timeout.count();
   const DeadlineScope deadline(*ticker_, call.deadline);
-  auto instance = function->Acquire(*this);
-  if (!instance) return tl::unexpected(std::move(instance).error());
+  CallFailure failure;
+  auto instance = function->Acquire(*this, failure);
+  if (instance == nullptr) return tl::unexpected(std::move(*failure));
   std::uint32_t address = 0;
   std::uint32_t length = 0;
   if (!request.parts.empty()) {
     length = static_cast<std::uint32_t>(request.parts[0].payload.Size());
-    const auto brought = BringPart(**instance, call, 0);
+    const auto brought = BringPart(*instance, call, 0);
     if (!brought) {
       auto error = DeliveryError(brought.error(), false);
-      if (!(*instance)->IsSound()) error = (*instance)->Failure();
-      function->Release(std::move(*instance));
+      if (!instance->IsSound()) error = instance->Failure();
+      function->Release(std::move(instance));
       return tl::unexpected(std::move(error));
     }
     address = *brought;
   }
-  if (auto failed = RunCall(call, std::move(*instance), address, length))
-    return tl::unexpected(std::move(*failed));
+  const bool ran = instance->Run(call, address, length);
+  function->Release(std::move(instance));
+  if (!ran) return tl::unexpected(std::move(call.Why()));
   return Reply{.payload = std::move(workflow.reply),
                .given = call.replied,
                .duration = std::chrono::nanoseconds(FastNow() - start)};
 }
 
-GuestCallEnd Worker::Failed(Instance& caller, const Function* callee, CallError error) {
-  GuestCallEnd end{.status = static_cast<std::uint32_t>(error.call_class),
-                   .may_have_run = error.may_have_run,
-                   .guest_status = error.guest_status};
-  Failures& failures = caller.CallUnderWay()->Failed();
-  failures.last_callee = callee == nullptr ? "an unknown function" : callee->Name();
-  failures.last = std::move(error);
-  return end;
-}
-
 // What can be said against a call before anything has happened.
-std::optional<CallError> Worker::Refusal(Instance& caller, const Function* callee,
+std::optional<CallClass> Worker::Refusal(const Instance& caller, const Function* callee,
                                          const GuestCall& wanted) const {
-  const auto refuse = [](CallClass call_class, std::string message) {
-    return MakeError(call_class, false, std::move(message));
-  };
-  if (callee == nullptr) return refuse(CallClass::kNotFound, "no function has this number");
-  if (callee->Spec().embed != Embed::kAllow)
-    return refuse(CallClass::kDenied, "it does not allow embedding");
-  if (caller.CallUnderWay()->depth >= kMaxCallDepth)
-    return refuse(CallClass::kOverloaded,
-                  "calls nest deeper than " + std::to_string(kMaxCallDepth));
-  if (wanted.length > payloads_.MaxPayloadBytes())
-    return refuse(CallClass::kTooLarge, "the request is over the payload limit");
-  if (!wanted.move) return std::nullopt;
-  if (auto mine = caller.Buffers().CheckGive(wanted.request, wanted.length); !mine)
-    return refuse(CallClass::kInvalid, mine.error().message);
+  if (callee == nullptr) return CallClass::kNotFound;
+  if (callee->Spec().embed != Embed::kAllow) return CallClass::kDenied;
+  if (caller.CallUnderWay()->depth >= kMaxCallDepth) return CallClass::kOverloaded;
+  if (wanted.length > payloads_.MaxPayloadBytes()) return CallClass::kTooLarge;
+  if (wanted.move && !caller.Buffers().CheckGive(wanted.request, wanted.length))
+    return CallClass::kInvalid;
   return std::nullopt;
 }
 
-std::optional<CallError> Worker::RunGuestCall(Instance& caller, Call& call, const GuestCall& wanted,
-                                              MonotonicNs start) {
+Result<std::uint32_t> Worker::Deliver(Instance& caller, Instance& callee, const GuestCall& wanted) {
+  if (wanted.move)
+    return caller.Buffers().Transfer(wanted.request, wanted.length, callee.Buffers(),
+                                     buf::Owner::kRequest);
+  return callee.Buffers().ReceiveCopy(caller.Memory().data() + wanted.request, wanted.length,
+                                      buf::Owner::kRequest);
+}
+
+void Worker::NotDelivered(Call& call, const GuestCall& wanted, std::unique_ptr<Instance> callee,
+                          const Error& error) {
+  call.FailWith(callee->IsSound() ? DeliveryError(error, false) : callee->Failure());
+  call.function->Release(std::move(callee));
+  // Once the callee may have run, a moved request is gone, whatever became of it.
+  if (call.Why().may_have_run && wanted.move)
+    CHECK(call.caller->Buffers().Free(wanted.request).has_value());
+}
+
+void Worker::RunGuestCall(Call& call, const GuestCall& wanted) {
+  const Instance& caller = *call.caller;
+  EdgeStats& edge = caller.Of().EdgeTo(*call.function, edges_);
+  const MonotonicNs start = IsTimed(edge, wanted.length) ? FastNow() : 0;
   const buf::CopyCount before = payloads_.Copies();
   const DeadlineScope deadline(*ticker_, call.deadline);
-  auto instance = call.function->Acquire(*this);
-  if (!instance) return std::move(instance).error();
-  buf::GuestBuffers& in = (*instance)->Buffers();
-  const auto address = wanted.move ? caller.Buffers().Transfer(wanted.request, wanted.length, in,
-                                                               buf::Owner::kRequest)
-                                   : in.ReceiveCopy(caller.Memory().data() + wanted.request,
-                                                    wanted.length, buf::Owner::kRequest);
-  if (!address) {
-    auto failed =
-        (*instance)->IsSound() ? DeliveryError(address.error(), false) : (*instance)->Failure();
-    call.function->Release(std::move(*instance));
-    // Once the callee may have run, a moved request is gone, whatever became of it.
-    if (failed.may_have_run && wanted.move)
-      CHECK(caller.Buffers().Free(wanted.request).has_value());
-    return failed;
+  CallFailure failure;
+  auto instance = call.function->Acquire(*this, failure);
+  if (instance == nullptr) {
+    call.Failing().own = std::move(failure);
+    return;
   }
-  EdgeStats& edge = caller.Of().EdgeTo(*call.function, edges_);
+  std::uint32_t address = 0;
+  if (!wanted.move)
+    address = instance->Buffers().ReceiveShort(call.caller->Memory().data() + wanted.request,
+                                               wanted.length);
+  if (address == 0) {
+    const auto delivered = Deliver(*call.caller, *instance, wanted);
+    if (!delivered) return NotDelivered(call, wanted, std::move(instance), delivered.error());
+    address = *delivered;
+  }
   ++edge.calls;
   Count(edge, wanted.length,
         {.duration = 0,
          .copies = payloads_.Copies().copies - before.copies,
          .copied_bytes = payloads_.Copies().bytes - before.bytes});
   if (start != 0) edge.hand_over.Add(FastNow() - start);
-  auto failed = RunCall(call, std::move(*instance), *address, wanted.length);
+  // What came of it is in `call`.
+  static_cast<void>(instance->Run(call, address, wanted.length));
+  call.function->Release(std::move(instance));
   if (call.responded) Count(edge, call.reply_length, call.replied);
-  return failed;
 }
 
-GuestCallEnd Worker::CallFromGuest(Instance& caller, const GuestCall& wanted) {
+void Worker::Failed(Call& outer, const Function* callee, CallError error, GuestCallEnd& end) {
+  end.status = static_cast<std::uint32_t>(error.call_class);
+  end.may_have_run = error.may_have_run;
+  end.guest_status = error.guest_status;
+  Failures& failures = outer.Failing();
+  failures.last_callee = callee == nullptr ? "an unknown function" : callee->Name();
+  failures.last = std::make_unique<CallError>(std::move(error));
+}
+
+void Worker::CallFromGuest(Instance& caller, const GuestCall& wanted, GuestCallEnd& end) {
   Call& outer = *caller.CallUnderWay();
   Function* const function = Find(wanted.function);
-  if (auto refusal = Refusal(caller, function, wanted))
-    return Failed(caller, function, std::move(*refusal));
-  const MonotonicNs start =
-      IsTimed(caller.Of().EdgeTo(*function, edges_), wanted.length) ? FastNow() : 0;
-  Call call{.function = function,
-            .caller = &caller,
-            .deadline = outer.deadline,
-            .granted = outer.granted,
-            .request_id = outer.request_id,
-            .depth = outer.depth + 1,
-            .part_count = 1,
-            .reply_data = wanted.reply_data,
-            .reply_capacity = wanted.reply_capacity,
-            .plain_reply_only = wanted.plain_reply_only};
+  end.mode = CallMode::kEmbedded;
+  if (const auto refusal = Refusal(caller, function, wanted)) [[unlikely]]
+    return Failed(outer, function, MakeError(*refusal, false, WhyRefused(*refusal)), end);
+  Call call(*function, caller, outer, wanted.reply_data, wanted.reply_capacity,
+            wanted.plain_reply_only);
   const auto timeout = function->Spec().timeout;
   if (timeout.count() < outer.granted) {
-    call.deadline =
-        std::min(outer.deadline, DeadlineAfter(start != 0 ? start : FastNow(), timeout));
+    call.deadline = std::min(outer.deadline, DeadlineAfter(FastNow(), timeout));
     call.granted = timeout.count();
   }
-  auto failed = RunGuestCall(caller, call, wanted, start);
+  RunGuestCall(call, wanted);
   caller.ResumeDeadline();
-  if (failed) {
+  if (!call.WentWell()) [[unlikely]] {
     if (call.reply_buffer != 0) CHECK(caller.Buffers().Free(call.reply_buffer).has_value());
-    return Failed(caller, function, std::move(*failed));
+    return Failed(outer, function, std::move(call.Why()), end);
   }
-  return {.status = 0,
-          .may_have_run = true,
-          .reply_is_buffer = call.reply_buffer != 0,
-          .reply_data = call.reply_buffer != 0 ? call.reply_buffer : wanted.reply_data,
-          .reply_length = call.reply_length};
+  end.status = 0;
+  end.may_have_run = true;
+  end.reply_is_buffer = call.reply_buffer != 0;
+  if (end.reply_is_buffer) end.reply_data = call.reply_buffer;
+  end.reply_length = call.reply_length;
 }
 
 std::uint32_t Worker::Respond(Instance& callee, Call& call, std::uint32_t address,
                               std::uint32_t length, bool move) {
   const auto refuse = [&](CallError error) {
     const auto status = static_cast<std::uint32_t>(error.call_class);
-    call.Failed().reply = std::move(error);
+    call.FailWith(std::move(error));
     return status;
   };
   if (move && address == 0 && length == 0) move = false;  // An empty reply.

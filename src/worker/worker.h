@@ -62,13 +62,14 @@ struct GuestCall {
   std::uint32_t function = 0;
   std::uint32_t request = 0;
   std::uint32_t length = 0;
-  bool move = false;
-  bool plain_reply_only = false;
   std::uint32_t reply_data = 0;
   std::uint32_t reply_capacity = 0;
+  bool move = false;
+  bool plain_reply_only = false;
 };
 struct GuestCallEnd {
   std::uint32_t status = 0;  // 0 or a CallClass.
+  CallMode mode = CallMode::kNone;
   bool may_have_run = false;
   bool reply_is_buffer = false;
   std::uint32_t reply_data = 0;
@@ -100,8 +101,8 @@ class Worker {
   // failure.
   tl::expected<Reply, CallError> Invoke(std::uint32_t function, Request& request);
 
-  // For the guest ABI.
-  GuestCallEnd CallFromGuest(Instance& caller, const GuestCall& call);
+  // For the guest ABI. `end` comes with the reply's place as the guest gave it.
+  void CallFromGuest(Instance& caller, const GuestCall& call, GuestCallEnd& end);
   // A guest's reply to its call. 0 or a CallClass.
   std::uint32_t Respond(Instance& callee, Call& call, std::uint32_t address, std::uint32_t length,
                         bool move);
@@ -128,15 +129,14 @@ class Worker {
   explicit Worker(const Options& options)
       : payloads_(options.payloads), output_(options.output_fd) {}
 
-  // Delivers part 0, runs, and puts the instance away.
-  std::optional<CallError> RunCall(Call& call, std::unique_ptr<Instance> instance,
-                                   std::uint32_t address, std::uint32_t length);
-  std::optional<CallError> Refusal(Instance& caller, const Function* callee,
-                                   const GuestCall& wanted) const;
-  // `start`: when its hand-over began, 0 if that is not timed.
-  std::optional<CallError> RunGuestCall(Instance& caller, Call& call, const GuestCall& wanted,
-                                        MonotonicNs start);
-  GuestCallEnd Failed(Instance& caller, const Function* callee, CallError error);
+  [[nodiscard]] std::optional<CallClass> Refusal(const Instance& caller, const Function* callee,
+                                                 const GuestCall& wanted) const;
+  // Delivers the request, runs the handler and puts the instance away; `call` says how it went.
+  void RunGuestCall(Call& call, const GuestCall& wanted);
+  static Result<std::uint32_t> Deliver(Instance& caller, Instance& callee, const GuestCall& wanted);
+  static void NotDelivered(Call& call, const GuestCall& wanted, std::unique_ptr<Instance> callee,
+                           const Error& error);
+  static void Failed(Call& outer, const Function* callee, CallError error, GuestCallEnd& end);
 
   buf::PayloadMemory payloads_;
   OutputSink output_;
