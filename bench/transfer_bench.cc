@@ -3,64 +3,43 @@
 // What a hand-over between two functions of one worker costs, beside memcpy and the touching of the
 // same bytes in the same run. Answers are checked before any time counts.
 //
-//   transfer_bench [--quick] [--only calls|instances|payloads] [--json FILE]
+//   transfer_bench [--quick] [--only calls|instances|payloads|deadlines] [--json FILE]
 //
 // Rows: embedded round trips, 8 B to 64 KiB; hand-over and end to end, 64 KiB to 500 MiB, moved and
-// copied, cold and warm; fresh and reused instances.
+// copied, cold and warm; fresh and reused instances; how late a deadline is noticed.
 // Every figure is the median and p99 of n samples; a round trip's sample is the mean of a batch.
 
-#include <sys/utsname.h>
+#include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <filesystem>
-#include <fstream>
-#include <functional>
-#include <iterator>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "bench/baseline.h"
+#include "bench/report.h"
 #include "buf/units.h"
+#include "test/support/files.h"
+#include "test/support/temp_dir.h"
+#include "test/support/worker_fixture.h"
 #include "worker/worker.h"
 
 namespace cwasi::bench {
 namespace {
 
-constexpr std::size_t kKiB = 1024;
-constexpr std::size_t kMiB = kKiB * 1024;
-
 enum class Op : std::uint32_t { kSmall, kMoved, kCopied, kTouch, kGiven };
-
-struct Samples {
-  std::vector<double> ns;
-  [[nodiscard]] double Quantile(double q) const {
-    auto sorted = ns;
-    std::sort(sorted.begin(), sorted.end());
-    return sorted[std::min(sorted.size() - 1,
-                           static_cast<std::size_t>(q * static_cast<double>(sorted.size())))];
-  }
-  [[nodiscard]] double Median() const { return Quantile(0.5); }
-};
-
-struct Row {
-  std::string name;
-  std::size_t bytes = 0;
-  Samples samples = {};
-  std::string baseline = {};  // Another row's name; the ratio of medians is printed.
-  double target_ns = 0;       // 0: none.
-};
 
 template <class T>
 T Expect(Result<T> result) {
@@ -84,21 +63,18 @@ class Bench {
 
   std::uint32_t Load(const std::string& guest, worker::FunctionSpec spec,
                      const std::string& name = "") {
-    const auto path = std::filesystem::path(CWASI_GUEST_DIR) / (guest + ".wasm");
-    std::ifstream file(path, std::ios::binary);
-    const std::vector<char> wasm((std::istreambuf_iterator<char>(file)), {});
-    const auto compiled = Expect(worker_->Engine().Compile(std::as_bytes(std::span(wasm)), guest));
-    std::string temporary =
-        (std::filesystem::temp_directory_path() / "cwasi-bench-XXXXXX").string();
-    const int fd = ::mkstemp(temporary.data());
-    CHECK(::write(fd, compiled.data(), compiled.size()) == static_cast<ssize_t>(compiled.size()));
-    ::close(fd);
+    const auto path = folder_.Path() / (guest + ".cwasm");
+    if (!std::filesystem::exists(path)) {
+      const auto wasm = test::ReadFile(test::GuestPath(guest));
+      test::WriteFile(path, Expect(worker_->Engine().Compile(wasm, guest)));
+    }
     spec.name = name.empty() ? guest : name;
     spec.embed = worker::Embed::kAllow;
     spec.timeout = std::chrono::minutes(5);
-    const auto id = Expect(worker_->Load(spec, temporary));
-    std::filesystem::remove(temporary);
-    return id;
+    return Expect(worker_->Load(spec, path));
+  }
+  double TimeLoad(const std::string& guest, const std::string& name) {
+    return Time([&] { Load(guest, {}, name); });
   }
 
   // The driver's checksum.
@@ -127,6 +103,7 @@ class Bench {
   worker::Worker& Get() { return *worker_; }
 
  private:
+  test::TempDir folder_;
   std::unique_ptr<worker::Worker> worker_;
   std::uint32_t driver_ = 0;
 };
@@ -136,74 +113,26 @@ std::uint64_t SumOfWords(std::size_t bytes, std::uint64_t seed) {
   return n * seed + n * (n - 1) / 2;
 }
 
-double Time(const std::function<void()>& body) {
-  const MonotonicNs start = Now();
-  body();
-  return static_cast<double>(Now() - start);
-}
-
-class Report {
- public:
-  void Add(Row row) {
-    const double median = row.samples.Median();
-    std::string ratio;
-    for (const Row& other : rows_)
-      if (other.name == row.baseline && other.bytes == row.bytes)
-        ratio = "  " + Number(median / other.samples.Median(), 3) + " x " + other.name;
-    std::printf("%-34s %10s  %12s  p99 %12s  n %5zu%s%s\n", row.name.c_str(),
-                Size(row.bytes).c_str(), Text(median).c_str(),
-                Text(row.samples.Quantile(0.99)).c_str(), row.samples.ns.size(), ratio.c_str(),
-                row.target_ns == 0
-                    ? ""
-                    : (median <= row.target_ns ? "  (target " + Text(row.target_ns) + ": met)"
-                                               : "  (target " + Text(row.target_ns) + ": MISSED)")
-                          .c_str());
-    std::fflush(stdout);
-    rows_.push_back(std::move(row));
-  }
-  void WriteJson(const std::string& path, std::string_view machine) const {
-    std::ofstream out(path);
-    out << "{\"machine\": \"" << machine << "\", \"rows\": [";
-    for (std::size_t i = 0; i < rows_.size(); ++i) {
-      const Row& r = rows_[i];
-      out << (i == 0 ? "\n" : ",\n") << "  {\"name\": \"" << r.name << "\", \"bytes\": " << r.bytes
-          << ", \"n\": " << r.samples.ns.size() << ", \"median_ns\": " << r.samples.Median()
-          << ", \"p99_ns\": " << r.samples.Quantile(0.99) << ", \"baseline\": \"" << r.baseline
-          << "\"}";
-    }
-    out << "\n]}\n";
-  }
-  static std::string Number(double value, int digits) {
-    char text[64];
-    std::snprintf(text, sizeof text, "%.*f", digits, value);
-    return text;
-  }
-  static std::string Text(double ns) {
-    if (ns < 1e3) return Number(ns, 1) + " ns";
-    if (ns < 1e6) return Number(ns / 1e3, 2) + " us";
-    return Number(ns / 1e6, 2) + " ms";
-  }
-  static std::string Size(std::size_t bytes) {
-    if (bytes == 0) return "";
-    if (bytes < kKiB) return std::to_string(bytes) + " B";
-    if (bytes < kMiB) return std::to_string(bytes / kKiB) + " KiB";
-    return std::to_string(bytes / kMiB) + " MiB";
-  }
-
- private:
-  std::vector<Row> rows_;
-};
-
 void RoundTrips(Bench& bench, Report& report, int scale) {
+  BareCall bare;
   std::uint32_t seed = 1;
   for (const std::size_t bytes : {std::size_t{8}, std::size_t{64}, kKiB, 16 * kKiB, 64 * kKiB}) {
     const std::uint32_t batch = bytes > 4 * kKiB ? 1000 : 20'000;
     CHECK(bench.Drive(Op::kSmall, 3, bytes, 5) == 5 + 6 + 7);  // Only the first word is not zero.
+    CHECK(bare.Drive(3, static_cast<std::uint32_t>(bytes), 5) == 5 + 6 + 7);
     bench.Drive(Op::kSmall, batch, bytes, seed);
-    Row row{.name = "embedded round trip", .bytes = bytes, .target_ns = bytes == 64 ? 60.0 : 0};
-    for (int i = 0; i < 20 * scale; ++i)
+    Row engine{.name = "engine alone", .bytes = bytes};
+    Row row{.name = "embedded round trip",
+            .bytes = bytes,
+            .baseline = "engine alone",
+            .target_ns = bytes == 64 ? 60.0 : 0};
+    for (int i = 0; i < 20 * scale; ++i) {
+      engine.samples.ns.push_back(
+          Time([&] { bare.Drive(batch, static_cast<std::uint32_t>(bytes), ++seed); }) / batch);
       row.samples.ns.push_back(Time([&] { bench.Drive(Op::kSmall, batch, bytes, ++seed); }) /
                                batch);
+    }
+    report.Add(std::move(engine));
     report.Add(std::move(row));
   }
 }
@@ -214,18 +143,12 @@ void Payloads(Bench& bench, Report& report, int scale) {
        {64 * kKiB, 256 * kKiB, kMiB, 2 * kMiB, 10 * kMiB, 100 * kMiB, 500 * kMiB}) {
     const int n = (bytes >= 100 * kMiB ? 10 : 50) * scale;
     const bool moves = bench.Get().Payloads().Moves(bytes);
-    // memcpy of warm memory to warm memory.
-    {
-      std::vector<std::byte> from(bytes, std::byte{1});
-      std::vector<std::byte> to(bytes, std::byte{2});
-      Row row{.name = "memcpy", .bytes = bytes};
-      for (int i = 0; i < n; ++i) {
-        from[static_cast<std::size_t>(i)] = std::byte{3};
-        row.samples.ns.push_back(Time([&] { std::memcpy(to.data(), from.data(), bytes); }));
-        CHECK(to[static_cast<std::size_t>(i)] == std::byte{3});
-      }
-      report.Add(std::move(row));
-    }
+    report.Add({.name = "memcpy", .bytes = bytes, .samples = TimeMemcpy(bytes, n)});
+    report.Add({.name = "memcpy of touched bytes",
+                .bytes = bytes,
+                .samples = TimeMemcpyOfTouched(bytes, n)});
+    report.Add(
+        {.name = "moving the pages alone", .bytes = bytes, .samples = TimeBareMove(bytes, n)});
     // Cold: the first payload of this size in a fresh worker.
     {
       Row row{.name = "end to end, moved, cold", .bytes = bytes};
@@ -270,14 +193,17 @@ void Payloads(Bench& bench, Report& report, int scale) {
         row.samples.ns.push_back(static_cast<double>(h.Quantile((i + 0.5) / 100)));
       report.Add(std::move(row));
     };
-    add(moves ? "hand-over, moved" : "hand-over, moved (by copy)", of_moved, "memcpy",
+    add(moves ? "hand-over, moved" : "hand-over, moved (by copy)", of_moved,
+        moves ? "moving the pages alone" : "memcpy of touched bytes",
         bytes == 10 * kMiB    ? 15e3
         : bytes == 100 * kMiB ? 100e3
                               : 0);
-    add("hand-over, copied", of_copied, "memcpy", 0);
+    add("hand-over, copied", of_copied, "memcpy of touched bytes", 0);
     // Everything but the touching: buffer_new, call, the callee's handler, and the buffer's way
     // back.
-    Row given{.name = "round trip, moved, untouched", .bytes = bytes, .baseline = "memcpy"};
+    Row given{.name = "round trip, moved, untouched",
+              .bytes = bytes,
+              .baseline = "memcpy of touched bytes"};
     std::uint64_t expected = 0;
     for (std::uint32_t k = 0; k < 10; ++k) expected += 9 + k;
     for (int i = 0; i < n; ++i)
@@ -315,23 +241,73 @@ void FreshAndReused(Bench& bench, Report& report, int scale) {
   }
   report.Add(std::move(start));
   report.Add(std::move(whole));
+  // Mapping the compiled file, linking, a first instance.
+  Row load{.name = "load of a compiled module"};
+  for (int i = 0; i < 100 * scale; ++i) {
+    load.samples.ns.push_back(bench.TimeLoad("first", "load" + std::to_string(i)));
+  }
+  report.Add(std::move(load));
 }
 
-std::string Machine() {
-  utsname name{};
-  ::uname(&name);
-  std::string cpu = "unknown CPU";
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.rfind("model name", 0) == 0) {
-      cpu = line.substr(line.find(':') + 2);
-      break;
+// A worker in a process of its own fills 3.6 GiB again and again; how long after the deadline it is
+// gone.
+double LatenessOfBulk(std::chrono::nanoseconds timeout) {
+  int start_pipe[2];
+  CHECK(::pipe(start_pipe) == 0);
+  const pid_t pid = ::fork();
+  CHECK(pid >= 0);
+  if (pid == 0) {
+    const int null = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+    ::dup2(null, STDERR_FILENO);  // The worker says that it ends.
+    worker::RunOnGuestThread([&] {
+      test::WorkerHarness harness;
+      worker::FunctionSpec spec;
+      spec.memory_limit_bytes = std::size_t{4} << 30;
+      const auto id = harness.Load("script", "script", spec);
+      test::Script script;
+      script.Add(test::Op::kGrow, {60'000U});
+      for (int i = 0; i < 100; ++i)
+        script.Add(test::Op::kBulkFill,
+                   {static_cast<std::uint32_t>(4 * kMiB), static_cast<std::uint32_t>(3700 * kMiB)});
+      const MonotonicNs start = Now();
+      CHECK(::write(start_pipe[1], &start, sizeof start) == sizeof start);
+      static_cast<void>(harness.Invoke(id, script.Bytes(), timeout));
+    });
+    ::_exit(0);
+  }
+  int status = 0;
+  CHECK(::waitpid(pid, &status, 0) == pid);
+  const MonotonicNs end = Now();
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == worker::kOverrunExitCode);
+  MonotonicNs start = 0;
+  CHECK(::read(start_pipe[0], &start, sizeof start) == sizeof start);
+  ::close(start_pipe[0]);
+  ::close(start_pipe[1]);
+  return static_cast<double>(end - start - timeout.count());
+}
+
+// From the deadline to the moment the caller knows.
+void Deadlines(Report& report, int scale) {
+  constexpr auto kTimeout = std::chrono::milliseconds(20);
+  Row loop{.name = "late, endless loop", .target_ns = 10e6};
+  worker::RunOnGuestThread([&] {
+    test::WorkerHarness harness;
+    const auto id = harness.Load("script", "script");
+    test::Script script;
+    script.Add(test::Op::kLoop);
+    for (int i = 0; i < 10 * scale; ++i) {
+      const MonotonicNs start = Now();
+      const auto reply = harness.Invoke(id, script.Bytes(), kTimeout);
+      const auto took = static_cast<double>(Now() - start);
+      CHECK(!reply && reply.error().call_class == CallClass::kTimeout);
+      loop.samples.ns.push_back(took - std::chrono::nanoseconds(kTimeout).count());
     }
-  char date[64];
-  const std::time_t now = std::time(nullptr);
-  std::strftime(date, sizeof date, "%F", std::gmtime(&now));
-  return cpu + ", " + std::to_string(std::thread::hardware_concurrency()) + " CPUs, Linux " +
-         name.release + ", " + date;
+  });
+  report.Add(std::move(loop));
+  // Bulk memory operations look at no deadline: the worker ends, so each is a process of its own.
+  Row bulk{.name = "late, bulk memory operation", .target_ns = 60e6};
+  for (int i = 0; i < 2 * scale; ++i) bulk.samples.ns.push_back(LatenessOfBulk(kTimeout));
+  report.Add(std::move(bulk));
 }
 
 int Main(int argc, char** argv) {
@@ -349,13 +325,16 @@ int Main(int argc, char** argv) {
     } else {
       std::fprintf(
           stderr,
-          "usage: transfer_bench [--quick] [--only calls|instances|payloads] [--json FILE]\n");
+          "usage: transfer_bench [--quick] [--only calls|instances|payloads|deadlines] [--json "
+          "FILE]\n");
       return 2;
     }
   }
-  const std::string machine = Machine();
+  const std::string machine = Report::Machine();
   std::printf("%s\n", machine.c_str());
   Report report;
+  // First: it forks, and there are no threads yet.
+  if (only.empty() || only == "deadlines") Deadlines(report, scale);
   worker::RunOnGuestThread([&] {
     Bench bench(buf::MovePolicy::kAuto);
     std::printf("crossover %s\n", Report::Size(bench.Get().Payloads().CrossoverBytes()).c_str());
@@ -363,8 +342,9 @@ int Main(int argc, char** argv) {
     if (only.empty() || only == "instances") FreshAndReused(bench, report, scale);
     if (only.empty() || only == "payloads") Payloads(bench, report, scale);
   });
-  if (!json.empty()) report.WriteJson(json, machine);
-  return 0;
+  if (json.empty() || report.WriteJson(json, machine)) return 0;
+  std::fprintf(stderr, "transfer_bench: cannot write %s\n", json.c_str());
+  return 1;
 }
 
 }  // namespace

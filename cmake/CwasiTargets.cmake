@@ -16,8 +16,17 @@ if(CWASI_FUZZ)  # coverage instrumentation for the code under test, not only for
   target_compile_options(cwasi_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
+# Where this build's files lie, for tests and benchmarks.
+function(cwasi_test_paths)
+  add_library(test_paths STATIC ${CMAKE_SOURCE_DIR}/test/support/paths.cc)
+  target_include_directories(test_paths PUBLIC ${CMAKE_SOURCE_DIR})
+  target_link_libraries(test_paths PRIVATE cwasi_options)
+  target_compile_definitions(test_paths PRIVATE CWASI_GUEST_DIR="${CWASI_GUEST_DIR}"
+    CWASI_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}" CWASI_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+endfunction()
+
 # cwasi_test(name SOURCES a_test.cc [LABEL unit] DEPS cwasi::x [GUESTS g ...]): one test binary.
-# Guests are named by the macro CWASI_GUEST_DIR; the binary depends on those listed.
+# test/support/paths.h says where the guests are; the binary depends on those listed.
 function(cwasi_test name)
   cmake_parse_arguments(A "" "LABEL" "SOURCES;DEPS;GUESTS" ${ARGN})
   if(NOT A_LABEL)
@@ -27,9 +36,7 @@ function(cwasi_test name)
   # Tests are compiled by the lint build's compiler, but not linted: gtest's macros cost minutes a file.
   set_target_properties(${name} PROPERTIES CXX_CLANG_TIDY "")
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})  # test/support
-  target_link_libraries(${name} PRIVATE cwasi_options ${A_DEPS} GTest::gmock GTest::gtest_main)
-  target_compile_definitions(${name} PRIVATE CWASI_GUEST_DIR="${CWASI_GUEST_DIR}"
-    CWASI_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}" CWASI_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  target_link_libraries(${name} PRIVATE cwasi_options ${A_DEPS} test_paths GTest::gmock GTest::gtest_main)
   foreach(guest ${A_GUESTS})
     add_dependencies(${name} guest_${guest})
   endforeach()

@@ -11,6 +11,8 @@
 
 #include <gtest/gtest.h>
 
+#include "test/support/paths.h"
+
 namespace cwasi {
 namespace {
 
@@ -29,7 +31,7 @@ std::string RanColumn(CallClass call_class) {
 }
 
 TEST(CallErrorTest, AgreesWithTheTableInTheGuestAbi) {
-  std::ifstream file(CWASI_SOURCE_DIR "/docs/protocols/guest-abi.md");
+  std::ifstream file(test::SourceFolder() / "docs/protocols/guest-abi.md");
   ASSERT_TRUE(file.is_open());
   std::stringstream text;
   text << file.rdbuf();

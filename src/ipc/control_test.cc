@@ -12,6 +12,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "test/support/paths.h"
+
 namespace cwasi::ipc {
 namespace {
 
@@ -125,7 +127,7 @@ std::string Hex(const std::vector<std::byte>& bytes) {
 
 // All bytes of the page's code blocks that are lines of hex, in order, one string.
 std::string HexLinesOfThePage() {
-  std::ifstream file(CWASI_SOURCE_DIR "/docs/protocols/control.md");
+  std::ifstream file(test::SourceFolder() / "docs/protocols/control.md");
   EXPECT_TRUE(file.is_open());
   std::string all;
   std::string line;

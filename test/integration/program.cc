@@ -15,6 +15,8 @@
 #include <thread>
 
 #include "base/check.h"
+#include "test/support/files.h"
+#include "test/support/paths.h"
 
 namespace cwasi::test {
 namespace {
@@ -31,9 +33,8 @@ std::string ReadAll(const std::filesystem::path& path) {
 
 Program::Program(const std::filesystem::path& folder, const std::vector<std::string>& arguments)
     : folder_(folder) {
-  const std::string program = std::string(CWASI_BIN_DIR) + "/cwasi";
-  const std::string cache =
-      "CWASI_CACHE_DIR=" + (std::filesystem::path(CWASI_BIN_DIR) / "test-cache").string();
+  const std::string program = test::BinFolder() / "cwasi";
+  const std::string cache = "CWASI_CACHE_DIR=" + (test::BinFolder() / "test-cache").string();
   std::vector<char*> argv = {const_cast<char*>(program.c_str())};
   for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
@@ -113,8 +114,7 @@ std::string RunFolder::Read(const std::string& name) const {
 }
 
 void RunFolder::AddGuest(const std::string& name) const {
-  std::filesystem::copy_file(std::filesystem::path(CWASI_GUEST_DIR) / (name + ".wasm"),
-                             path_ / (name + ".wasm"));
+  std::filesystem::copy_file(test::GuestPath(name), path_ / (name + ".wasm"));
 }
 
 std::vector<std::string> RunFolder::Files() const {

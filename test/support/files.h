@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "test/support/paths.h"
 
 namespace cwasi::test {
 
@@ -32,10 +33,8 @@ inline void WriteFile(const std::filesystem::path& path, std::span<const std::by
   CHECK(file.flush().good());
 }
 
-#ifdef CWASI_GUEST_DIR
 inline std::filesystem::path GuestPath(std::string_view name) {
-  return std::filesystem::path(CWASI_GUEST_DIR) / (std::string(name) + ".wasm");
+  return GuestFolder() / (std::string(name) + ".wasm");
 }
-#endif
 
 }  // namespace cwasi::test

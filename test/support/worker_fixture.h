@@ -20,6 +20,7 @@
 
 #include <gtest/gtest.h>
 
+#include "test/support/files.h"
 #include "test/support/script.h"
 #include "worker/worker.h"
 
@@ -49,10 +50,7 @@ class WorkerHarness {
 
   // Loads build/<preset>/guests/<guest>.wasm.
   Result<std::uint32_t> TryLoad(const std::string& guest, worker::FunctionSpec spec) {
-    const std::filesystem::path wasm = std::filesystem::path(CWASI_GUEST_DIR) / (guest + ".wasm");
-    std::ifstream file(wasm, std::ios::binary);
-    const std::vector<char> bytes((std::istreambuf_iterator<char>(file)), {});
-    TRY_SET(const auto compiled, worker_->Engine().Compile(std::as_bytes(std::span(bytes)), guest));
+    TRY_SET(const auto compiled, worker_->Engine().Compile(ReadFile(GuestPath(guest)), guest));
     std::string path = testing::TempDir() + "cwasm-XXXXXX";
     const int fd = ::mkstemp(path.data());
     const bool written =
