@@ -75,16 +75,9 @@ void GuestBuffers::Erase(Map::iterator it) {
 }
 
 Result<std::uint32_t> GuestBuffers::AddOwnPages(std::size_t bytes, Owner owner) {
-  auto pages = Reservation::Try(payloads_.Memory(), bytes);
-  if (!pages.Held())
-    return Fail(ErrorCode::kResourceExhausted, "payload memory: the budget is used up", ENOMEM);
   TRY_SET(const std::uint32_t address, AllocateWindow(bytes));
   if (zero_ == Zero::kAlways) std::memset(At(address), 0, bytes);
-  Insert(address, {.window_bytes = bytes,
-                   .capacity_bytes = bytes,
-                   .owner = owner,
-                   .segment = {},
-                   .own_pages = std::move(pages)});
+  Insert(address, {.window_bytes = bytes, .capacity_bytes = bytes, .owner = owner, .segment = {}});
   return address;
 }
 
@@ -98,8 +91,7 @@ Result<std::uint32_t> GuestBuffers::Adopt(SegmentRef& segment, Owner owner) {
   Insert(address, {.window_bytes = bytes,
                    .capacity_bytes = bytes,
                    .owner = owner,
-                   .segment = std::move(segment),
-                   .own_pages = {}});
+                   .segment = std::move(segment)});
   return address;
 }
 
@@ -128,16 +120,12 @@ Result<> GuestBuffers::Free(std::uint32_t address) {
 Result<> GuestBuffers::Retain(std::uint32_t address) {
   if (inbox_busy_ && address == inbox_) {
     // The guest keeps this one; the next short request gets another.
-    auto pages = Reservation::Try(payloads_.Memory(), kInboxBytes);
-    if (!pages.Held())
-      return Fail(ErrorCode::kResourceExhausted, "payload memory: the budget is used up", ENOMEM);
     TRY(CheckRoom(kInboxBytes));
     inbox_busy_ = false;
     Insert(std::exchange(inbox_, 0), {.window_bytes = kInboxBytes,
                                       .capacity_bytes = kInboxBytes,
                                       .owner = Owner::kGuest,
-                                      .segment = {},
-                                      .own_pages = std::move(pages)});
+                                      .segment = {}});
     return {};
   }
   const auto it = buffers_.find(address);
@@ -146,11 +134,12 @@ Result<> GuestBuffers::Retain(std::uint32_t address) {
   return {};
 }
 
-bool GuestBuffers::TryInbox(std::size_t bytes, Owner owner) {
+Result<bool> GuestBuffers::TakeInbox(std::size_t bytes, Owner owner) {
   if (bytes > kInboxBytes || owner != Owner::kRequest || inbox_busy_) return false;
   if (inbox_ == 0) {
     const auto address = AllocateWindow(kInboxBytes);
-    if (!address) return false;  // The long way reports why.
+    if (!address && address.error().code == ErrorCode::kResourceExhausted) return false;
+    if (!address) return tl::unexpected(address.error());
     inbox_ = *address;
   }
   inbox_busy_ = true;
@@ -161,7 +150,8 @@ Result<std::uint32_t> GuestBuffers::ReceiveCopy(const std::byte* from, std::size
                                                 Owner owner) {
   if (bytes == 0) return 0U;
   std::uint32_t address = 0;
-  if (TryInbox(bytes, owner)) {
+  TRY_SET(const bool in_inbox, TakeInbox(bytes, owner));
+  if (in_inbox) {
     address = inbox_;
     if (zero_ == Zero::kAlways) std::memset(At(address), 0, kInboxBytes);
   } else {

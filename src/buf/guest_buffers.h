@@ -109,8 +109,7 @@ class GuestBuffers {
     std::size_t window_bytes = 0;  // As given to WindowSpace.
     std::size_t capacity_bytes = 0;
     Owner owner = Owner::kGuest;
-    SegmentRef segment;     // Empty: the guest's own pages,
-    Reservation own_pages;  // which are paid for here.
+    SegmentRef segment;  // Empty: the guest's own pages.
   };
   using Map = std::unordered_map<std::uint32_t, Buffer>;
 
@@ -124,7 +123,9 @@ class GuestBuffers {
   void Erase(Map::iterator it);
   void EraseOfRequest();
   Result<> CheckRoom(std::size_t bytes) const;
-  bool TryInbox(std::size_t bytes, Owner owner);
+  // Makes the inbox ready for a part of the call under way; false if it cannot hold it. Errors: as
+  // ArenaSource but for kResourceExhausted: a smaller window may still fit.
+  Result<bool> TakeInbox(std::size_t bytes, Owner owner);
 
   GuestMemory& memory_;
   PayloadMemory& payloads_;

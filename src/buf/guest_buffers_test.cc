@@ -269,6 +269,18 @@ TEST_P(GuestBuffersTest, AGuestWithoutMemoryIsRefusedAndTheGiverKeepsItsBuffer) 
   EXPECT_TRUE(Holds(payload->Bytes().data(), kLarge, 6)) << "the payload is lost";
 }
 
+TEST_P(GuestBuffersTest, AnAllocatorThatFailedIsNotCalledAgain) {
+  // It may have trapped: whoever can call it must not.
+  b_.misbehave = [](std::size_t) -> Result<std::uint32_t> {
+    return Fail(ErrorCode::kFailedPrecondition, "cabi_realloc trapped");
+  };
+  const std::byte small[8] = {};
+  const auto to = b_.buffers->ReceiveCopy(small, sizeof small, Owner::kRequest);
+  ASSERT_FALSE(to);
+  EXPECT_EQ(to.error().code, ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(b_.requests, 1);
+}
+
 TEST_P(GuestBuffersTest, BeyondTheMappingBudgetIsUnavailableAndNothingLeaks) {
   if (!Moving()) GTEST_SKIP() << "copied payloads take no mappings";
   PayloadMemory payloads(Options(20));

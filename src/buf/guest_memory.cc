@@ -62,7 +62,7 @@ Result<> GuestMemory::Grow(std::size_t new_size_bytes) {
     return Fail(ErrorCode::kResourceExhausted,
                 "grow guest memory to " + std::to_string(new_size_bytes) + " bytes: over its limit",
                 ENOMEM);
-  const std::size_t owed = own > paid_bytes_ ? own - paid_bytes_ : 0;
+  const std::size_t owed = new_size_bytes > paid_bytes_ ? new_size_bytes - paid_bytes_ : 0;
   if (!memory_.TryExtend(owed))
     return Fail(ErrorCode::kResourceExhausted,
                 "grow guest memory to " + std::to_string(new_size_bytes) +

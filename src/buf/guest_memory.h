@@ -51,7 +51,9 @@ class GuestMemory {
   // Errors: kResourceExhausted; nothing has changed.
   Result<> Grow(std::size_t new_size_bytes);
 
-  // Lets the memory grow by `bytes` that will hold payloads, which are paid for elsewhere.
+  // Lets the memory grow by `bytes` beyond the policy's limit, for payloads. The worker's budget
+  // pays for them like for all others: where no payload lies the guest can fill them with bytes of
+  // its own.
   void AllowArena(std::size_t bytes) {
     arena_bytes_ += bytes;
     had_arena_ = true;

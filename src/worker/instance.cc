@@ -149,6 +149,8 @@ Result<std::uint32_t> Instance::RequestArena(std::size_t bytes) {
   if (!realloc_)
     return cwasi::Fail(ErrorCode::kInvalidArgument,
                        "function exports no cabi_realloc, so it cannot receive payloads");
+  // An unsound instance runs no more, not even its allocator: that may be where it failed.
+  CHECK(IsSound());
   // Inside an allocation already: the guest called buffer_new from cabi_realloc, which guest_abi
   // refuses.
   CHECK(!in_allocator_);

@@ -100,8 +100,8 @@ Result<std::unique_ptr<Worker>> Worker::Create(const Options& options) {
   auto worker = std::unique_ptr<Worker>(new Worker(options));
   TRY_SET(worker->engine_, wasm::CreateEngine(options.engine, &worker->memories_));
   wasm::Engine* const engine = worker->engine_.get();
-  worker->ticker_ = std::make_unique<DeadlineTicker>(
-      DeadlineTicker::Actions{.interrupt = [engine] { engine->Interrupt(); }, .overrun = {}});
+  worker->ticker_ = std::make_unique<DeadlineTicker>(DeadlineTicker::Actions{
+      .interrupt = [engine] { engine->Interrupt(); }, .overrun = options.on_overrun});
   return worker;
 }
 

@@ -83,6 +83,9 @@ class Worker {
     buf::PayloadMemory::Options payloads;
     wasm::EngineOptions engine;
     int output_fd = 2;  // Not owned.
+    // When a call has not ended kGrace after its deadline; empty: the process ends. On the ticker's
+    // thread.
+    std::function<void()> on_overrun = {};
   };
   // Errors: as CreateEngine.
   static Result<std::unique_ptr<Worker>> Create(const Options& options);

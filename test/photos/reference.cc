@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -62,7 +63,10 @@ Result<Picture> ReferenceThumbnail(const std::string& sharpened, const std::stri
 }
 
 Result<Picture> ReferenceSheet(const Arguments& thumbnails, const std::string& cell) {
-  Arguments arguments{"-geometry", cell, "-tile", kSheetColumns, "-background", "white"};
+  // montage leaves columns that it does not need empty; our sheet leaves them out.
+  const std::size_t columns = std::min(thumbnails.size(), kSheetColumns);
+  Arguments arguments{"-geometry",   cell,   "-tile", std::to_string(columns) + "x",
+                      "-background", "white"};
   arguments.insert(arguments.end(), thumbnails.begin(), thumbnails.end());
   return RunMagick("montage", arguments);
 }

@@ -11,6 +11,7 @@
 
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,7 @@ inline constexpr const char* kResizeWidth = "1600x";
 inline constexpr const char* kUnsharp = "2x1+0.8+0";
 inline constexpr const char* kThumbnailBox = "320x240>";
 inline constexpr const char* kSheetCell = "320x240>+8+8";
-inline constexpr const char* kSheetColumns = "5x";
+inline constexpr std::size_t kSheetColumns = 5;
 
 using Arguments = std::vector<std::string>;
 
