@@ -74,6 +74,9 @@ TEST_F(WorkerProcessTest, AWorkerThatDoesNotAnswerIsKilled) {
   auto worker = Start();
   ASSERT_TRUE(worker);
   ASSERT_EQ(::kill(worker->Pid(), SIGSTOP), 0);
+  int status = 0;  // The signal is on its way: wait until it has stopped.
+  ASSERT_EQ(::waitpid(worker->Pid(), &status, WUNTRACED), worker->Pid());
+  ASSERT_TRUE(WIFSTOPPED(status));
   const MonotonicNs start = Now();
   const auto answer = worker->Call(ipc::GetReport{}, -1, 50ms);
   ASSERT_FALSE(answer);
