@@ -36,13 +36,11 @@ constexpr std::uint32_t StatusOf(CallClass c) {
 // struct cwasi_reply of the document: five words, in the guest's byte order, which is ours
 // (engine.h). Read and written word by word: the guest does so too, and a wider load of what was
 // stored in words waits for the stores to retire (15 ns a call).
-enum ReplyWord : std::uint32_t {
-  kReplyData = 0,
-  kReplyCapacity = 4,
-  kReplyLength = 8,
-  kReplyFlags = 12,
-  kReplyGuestStatus = 16,
-};
+constexpr std::uint32_t kReplyData = 0;
+constexpr std::uint32_t kReplyCapacity = 4;
+constexpr std::uint32_t kReplyLength = 8;
+constexpr std::uint32_t kReplyFlags = 12;
+constexpr std::uint32_t kReplyGuestStatus = 16;
 constexpr std::uint32_t kReplyBytes = 20;
 
 // The guest's memory as it is at one moment; to be asked for anew after anything that runs the

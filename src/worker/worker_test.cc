@@ -120,6 +120,24 @@ TEST_P(WorkerTest, AMovedRequestIsGoneFromTheCallerAndTheReplyIsABuffer) {
   EXPECT_EQ(Edge("script", "echo").copies, Moving() ? 0U : 2U);
 }
 
+TEST_P(WorkerTest, OneGiBIsHandedOverWithEveryByte) {
+  harness_.Load("sum", "sum");
+  // The largest payload there is; where all is copied a smaller one, for the machine's sake.
+  const std::uint32_t bytes = Moving() ? 1024 * kMiB : 64 * kMiB;
+  Script s;
+  const auto sum = s.AddFind("sum");
+  const auto buffer = s.AddNew(bytes);
+  s.Add(Op::kBulkFill, {Given(buffer), bytes});  // Ones.
+  const auto status = s.AddCall(Given(sum), Given(buffer), bytes, kMove, 1000, 2000, 8);
+  const auto low = s.Add(Op::kLoad, {Scratch(2000)});
+  const auto high = s.Add(Op::kLoad, {Scratch(2004)});
+  const auto r = harness_.Run(script_, s);
+  EXPECT_EQ(r[status], 0U);
+  const std::uint64_t expected = bytes / 8 * std::uint64_t{0x0101010101010101};
+  EXPECT_EQ((std::uint64_t{r[high]} << 32U) | r[low], expected);
+  EXPECT_EQ(Edge("script", "sum").moved, Moving() ? 1U : 0U);
+}
+
 TEST_P(WorkerTest, WhatWasGivenIsGone) {
   harness_.Load("sum", "sum");
   Script s;
