@@ -5,10 +5,12 @@
 #include "worker/worker.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -136,6 +138,31 @@ TEST_P(WorkerTest, OneGiBIsHandedOverWithEveryByte) {
   const std::uint64_t expected = bytes / 8 * std::uint64_t{0x0101010101010101};
   EXPECT_EQ((std::uint64_t{r[high]} << 32U) | r[low], expected);
   EXPECT_EQ(Edge("script", "sum").moved, Moving() ? 1U : 0U);
+}
+
+TEST_P(WorkerTest, ArenasAndTheGuestsOwnHeapNeverOverlap) {
+  // The heap and the arenas grow in turn; both take memory by memory.grow.
+  constexpr std::uint32_t kRounds = 30;
+  Script s;
+  std::vector<std::uint32_t> checks;
+  std::vector<std::array<std::uint32_t, 3>> areas;  // Step that gave it, bytes, pattern.
+  for (std::uint32_t i = 0; i < kRounds; ++i) {
+    const std::uint32_t heap_bytes = 1000 + i * 37'000;
+    const auto heap = s.Add(Op::kMalloc, {heap_bytes});
+    s.Add(Op::kFill, {Given(heap), heap_bytes, 2 * i});
+    areas.push_back({heap, heap_bytes, 2 * i});
+    const std::uint32_t buffer_bytes = 500 + i * 190'000;
+    const auto buffer = s.AddNew(buffer_bytes);
+    s.Add(Op::kFill, {Given(buffer), buffer_bytes, 2 * i + 1});
+    areas.push_back({buffer, buffer_bytes, 2 * i + 1});
+  }
+  for (const auto& [step, bytes, pattern] : areas)
+    checks.push_back(s.Add(Op::kCheck, {Given(step), bytes, pattern}));
+  const auto r = harness_.Run(script_, s);
+  for (std::size_t i = 0; i < areas.size(); ++i) {
+    EXPECT_NE(r[areas[i][0]], 0U) << i;
+    EXPECT_EQ(r[checks[i]], 1U) << "area " << i << " was overwritten";
+  }
 }
 
 TEST_P(WorkerTest, WhatWasGivenIsGone) {
