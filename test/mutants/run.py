@@ -2,7 +2,8 @@
 """Breaks the code one line at a time and wants a named test to turn red for it.
 
 For each rule of the payload layer (docs/architecture.md, "Rules") there is at least one mutant here. A mutant
-that no test notices means that the rule is not tested. Usage: test/mutants/run.py [NAME ...]
+that no test notices means that the rule is not tested. Usage: test/mutants/run.py [NAME ...]; --lines only
+looks whether each mutant's line is still there, once.
 
 The tree is copied to build/mutants; nothing here is changed.
 """
@@ -43,7 +44,8 @@ MUTANTS = [
      "std::memset(at, 0, bytes);", "(void)bytes;",
      "buf_test", "GuestMemoryTest.GivesItsAddressSpace*"),
     ("former-guests-reach", "2 only pages below memory.size are accessible", "src/buf/memory_pool.cc",
-     "if (region.accessible_bytes != 0 && !Reset(region, region.accessible_bytes)) return;", "",
+     "if (region.accessible_bytes != 0 && !Reset(region, region.accessible_bytes)) return;",
+     "if (region.accessible_bytes == SIZE_MAX && !Reset(region, region.accessible_bytes)) return;",
      "buf_test", "GuestMemoryTest.IsAsSmallAsNew*"),
     ("given-twice", "8 a given buffer is gone", "src/buf/guest_buffers.cc",
      "if (there) Erase(it);", "(void)it;",
@@ -101,8 +103,17 @@ def build_and_test(binary, pattern):
     return tested.returncode, tested.stdout[-3000:] + tested.stderr[-1000:]
 
 
+def check_lines():
+    stale = [f"{name}: {file} has its line {n} times; mend the mutant"
+             for name, _, file, old, *_ in MUTANTS if (n := (TOP / file).read_text().count(old)) != 1]
+    print("\n".join(stale) if stale else f"mutants: {len(MUTANTS)} lines found")
+    sys.exit(bool(stale))
+
+
 def main():
     wanted = sys.argv[1:]
+    if wanted == ["--lines"]:
+        check_lines()
     unknown = set(wanted) - {m[0] for m in MUTANTS}
     if unknown:
         sys.exit(f"mutants: no mutant is named {', '.join(sorted(unknown))}")
