@@ -15,6 +15,7 @@
 #include <benchmark/benchmark.h>
 
 #include "base/check.h"
+#include "test/support/env_imports.h"
 #include "test/support/files.h"
 #include "test/support/mapped_memory.h"
 #include "test/support/temp_dir.h"
@@ -93,17 +94,7 @@ struct Setup {
     return std::move(*linked);
   }
   static std::vector<HostImport> Imports() {
-    const FunctionType unary{.parameters = {kI32}, .results = {kI32}};
-    return {{.module = "env", .name = "twice", .type = unary, .function = Twice},
-            {.module = "env",
-             .name = "mix",
-             .type = {.parameters = {kI32, kI64, kF32, kF64}, .results = {kF64, kI64}},
-             .function = Mix},
-            {.module = "env",
-             .name = "leave",
-             .type = {.parameters = {kI32}, .results = {}},
-             .function = Leave},
-            {.module = "env", .name = "enter", .type = unary, .function = Twice}};
+    return EnvImports({.twice = Twice, .mix = Mix, .leave = Leave, .enter = Twice});
   }
 
   test::TempDir dir;

@@ -18,6 +18,7 @@
 
 #include <gtest/gtest.h>
 
+#include "test/support/env_imports.h"
 #include "test/support/files.h"
 #include "test/support/mapped_memory.h"
 #include "test/support/temp_dir.h"
@@ -68,16 +69,7 @@ inline HostAction Enter(void* guest, Value* values) {
 }
 
 inline std::vector<HostImport> Imports() {
-  return {{.module = "env", .name = "twice", .type = kUnary, .function = Twice},
-          {.module = "env",
-           .name = "mix",
-           .type = {.parameters = {kI32, kI64, kF32, kF64}, .results = {kF64, kI64}},
-           .function = Mix},
-          {.module = "env",
-           .name = "leave",
-           .type = {.parameters = {kI32}, .results = {}},
-           .function = Leave},
-          {.module = "env", .name = "enter", .type = kUnary, .function = Enter}};
+  return EnvImports({.twice = Twice, .mix = Mix, .leave = Leave, .enter = Enter});
 }
 
 inline std::string Describe(const Outcome& outcome) {
