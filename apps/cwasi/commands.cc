@@ -108,6 +108,9 @@ int Run(const RunArguments& arguments) {
   workflow::Mistakes mistakes;
   workflow::CheckRunnable(loaded->workflow, mistakes);
   if (!mistakes.IsEmpty()) return PrintMistakes(arguments.workflow, mistakes.Sorted());
+  if (!arguments.quiet)
+    for (const auto& remark : workflow::Remarks(loaded->workflow))
+      std::fprintf(stderr, "%s\n", workflow::Format(arguments.workflow, remark).c_str());
   const auto program = host::WorkerProcess::DefaultProgram();
   if (!program) return PrintError(program.error().message);
   const auto modules = OpenModules(*loaded, arguments);

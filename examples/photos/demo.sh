@@ -5,8 +5,9 @@ cd "$(dirname "$(readlink -f "$0")")/../.."
 workflow=build/release/guests/photos/workflow.yaml
 output=build/demo
 count=$(grep -c '^ *- .*\.jpg$' "$workflow")
+functions=$(grep -c 'path: .*\.wasm' "$workflow")
 
-echo "demo: $count photographs are decoded, resized, sharpened, reduced and put on a contact sheet by 6 WebAssembly functions"
+echo "demo: $count photographs are decoded, resized, sharpened, reduced and put on a contact sheet by $functions WebAssembly functions"
 mkdir -p "$output"
 rm -f "$output/contact-sheet.png"
 build/bin/cwasi run "$workflow" --output-dir "$output" "$@"

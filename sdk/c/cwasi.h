@@ -1,9 +1,9 @@
 // Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
 //
 // cwasi for functions in C: the whole binding. docs/protocols/guest-abi.md says what each call
-// does. Compile with the flags in sdk/flags.txt:
+// does. Compile with the flags in sdk/cwasi.cfg:
 //
-//   clang-19 -O2 $(grep -v '^#' sdk/flags.txt) -Isdk/c echo.c -o echo.wasm
+//   clang-19 --config=sdk/cwasi.cfg -O2 echo.c -o echo.wasm
 //
 //   #include "cwasi.h"
 //   CWASI_HANDLER(request, length) { return cwasi_respond(request, length, CWASI_MOVE); }
@@ -13,6 +13,10 @@
 
 #ifndef CWASI_H_
 #define CWASI_H_
+
+#ifndef __wasm__
+#error "functions are compiled with the flags in sdk/cwasi.cfg: clang-19 --config=.../cwasi.cfg"
+#endif
 
 #include <stddef.h>
 #include <stdint.h>

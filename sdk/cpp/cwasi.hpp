@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
 //
 // cwasi for functions in C++20: buffers that own themselves, spans, no exceptions. One header over
-// sdk/c/cwasi.h; flags in sdk/flags.txt.
+// sdk/c/cwasi.h; flags in sdk/cwasi.cfg.
 //
 //   #include "cwasi.hpp"
 //   CWASI_FUNCTION(request) {                           // cwasi::Request& request
@@ -12,6 +12,10 @@
 //   }
 
 #pragma once
+
+#if __cplusplus < 202002L
+#error "functions in C++ need -std=c++20"
+#endif
 
 #include <cstddef>
 #include <cstdint>
@@ -26,19 +30,22 @@
 namespace cwasi {
 
 // Sole owner of one buffer; freed on destruction unless moved on. Empty after a move or a failed
-// New.
+// New; what New could not make cannot be responded with either.
 class Buffer {
  public:
   Buffer() = default;
   // `data` must be a buffer of this guest's: from New, a request's part or a reply.
   Buffer(void* data, std::uint32_t size) : data_(data), size_(size) {}
   Buffer(Buffer&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+      : data_(std::exchange(other.data_, nullptr)),
+        size_(std::exchange(other.size_, 0)),
+        failed_(other.failed_) {}
   Buffer& operator=(Buffer&& other) noexcept {
     if (this != &other) {
       Free();
       data_ = std::exchange(other.data_, nullptr);
       size_ = std::exchange(other.size_, 0);
+      failed_ = other.failed_;
     }
     return *this;
   }
@@ -49,8 +56,12 @@ class Buffer {
   // Unspecified contents. Empty if there is no memory.
   static Buffer New(std::size_t size) {
     void* data = nullptr;
-    if (size > UINT32_MAX || cwasi_buffer_new(static_cast<std::uint32_t>(size), &data) != CWASI_OK)
-      return {};
+    if (size > UINT32_MAX ||
+        cwasi_buffer_new(static_cast<std::uint32_t>(size), &data) != CWASI_OK) {
+      Buffer none;
+      none.failed_ = true;
+      return none;
+    }
     return {data, static_cast<std::uint32_t>(size)};
   }
 
@@ -77,8 +88,10 @@ class Buffer {
   }
 
  private:
+  friend class Request;
   void* data_ = nullptr;
   std::uint32_t size_ = 0;
+  bool failed_ = false;
 };
 
 // What came back from a call. `status` first; the payload is a small copy or a buffer.
@@ -157,7 +170,8 @@ class Request {
   [[nodiscard]] std::span<std::byte> body() const {
     return {static_cast<std::byte*>(data_), size_};
   }
-  // Takes part `index` over: part 0 or one not taken yet. Empty if there is none.
+  // Takes part `index` over: part 0 or one not taken yet. Empty if there is none. After Take(0)
+  // body() is empty: its bytes are the buffer's.
   Buffer Take(std::uint32_t index) {
     if (index == 0) return {std::exchange(data_, nullptr), std::exchange(size_, 0)};
     cwasi_part part{};
@@ -197,13 +211,15 @@ class Request {
   [[nodiscard]] bool Read(std::string_view key, double low, double high, double& value) const {
     return ReadNumber(key, low, high, value, std::strtod);
   }
-  // Returns what the handler should return.
+  // All return what the handler should return. A buffer is given without a copy.
   int Respond(Buffer buffer) {
+    if (buffer.failed_) return CWASI_OUT_OF_MEMORY;
     const auto size = static_cast<std::uint32_t>(buffer.size());
     const int status = cwasi_respond(buffer.data(), size, CWASI_MOVE);
     if (status == CWASI_OK) buffer.Release();
     return status;
   }
+  // Copies: what is longer than some 100 KiB is better written into a Buffer.
   int Respond(std::span<const std::byte> bytes) {
     return cwasi_respond(bytes.data(), static_cast<std::uint32_t>(bytes.size()), 0);
   }

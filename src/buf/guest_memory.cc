@@ -60,7 +60,8 @@ Result<> GuestMemory::Grow(std::size_t new_size_bytes) {
   if (new_size_bytes > std::min(shape_.reserved_bytes, shape_.maximum_bytes) ||
       own > shape_.limit_bytes)
     return Fail(ErrorCode::kResourceExhausted,
-                "grow guest memory to " + std::to_string(new_size_bytes) + " bytes: over its limit",
+                "grow guest memory to " + std::to_string(new_size_bytes) +
+                    " bytes: over its limit (the function's `memory`)",
                 ENOMEM);
   const std::size_t owed = new_size_bytes > paid_bytes_ ? new_size_bytes - paid_bytes_ : 0;
   if (!memory_.TryExtend(owed))

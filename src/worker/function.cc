@@ -28,10 +28,10 @@ Result<> CheckExports(const std::vector<wasm::ExportType>& exports) {
     std::string names;
     for (const auto& e : exports)
       if (names.size() < 500) names += (names.empty() ? "" : ", ") + e.name;
-    return Fail(
-        ErrorCode::kInvalidArgument,
-        "no handler: a function exports cwasi_handle(i32, i32) -> i32; this module exports " +
-            (names.empty() ? "nothing" : names));
+    return Fail(ErrorCode::kInvalidArgument,
+                "no handler: a function exports cwasi_handle(i32, i32) -> i32 (CWASI_HANDLER in C, "
+                "CWASI_FUNCTION in C++); this module exports " +
+                    (names.empty() ? "nothing" : names));
   }
   const auto memory = find("memory");
   if (memory == exports.end() || memory->kind != ExternKind::kMemory)

@@ -183,11 +183,15 @@ bool Instance::Run(Call& call, std::uint32_t address, std::uint32_t length) {
 }
 
 CallError Instance::Returned(const Call& call, std::int32_t status) {
+  const auto import_status = CallClassFromNumber(static_cast<std::uint32_t>(status));
   CallError error{.call_class = CallClass::kGuestError,
                   .mode = CallMode::kEmbedded,
                   .may_have_run = true,
                   .guest_status = status,
-                  .message = "returned " + std::to_string(status)};
+                  .message = "its handler returned " + std::to_string(status) +
+                             (import_status ? ", as an import that failed with " +
+                                                  std::string(Name(*import_status))
+                                            : "")};
   if (call.failures == nullptr || call.failures->last == nullptr) return error;
   const CallError& last = *call.failures->last;
   error.message += "; its call of " + call.failures->last_callee + " had failed: " + Describe(last);

@@ -3,6 +3,8 @@
 #include "workflow/file.h"
 
 #include <chrono>
+#include <fstream>
+#include <iterator>
 #include <set>
 #include <string>
 #include <string_view>
@@ -11,7 +13,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "test/support/paths.h"
 #include "test/support/workflow_text.h"
+#include "workflow/run.h"
 
 namespace cwasi::workflow {
 namespace {
@@ -356,6 +360,21 @@ TEST(FileTest, MissesTheFirstStepInEveryCutBeforeIt) {
       EXPECT_FALSE(mistakes.IsEmpty()) << length;
     }
   }
+}
+
+TEST(WorkflowFileTest, TheDocumentsExampleIsRight) {
+  std::ifstream file(test::SourceFolder() / "docs/workflow-file.md");
+  ASSERT_TRUE(file.is_open());
+  const std::string document{std::istreambuf_iterator<char>(file), {}};
+  constexpr std::string_view kFence = "```yaml\n";
+  const std::size_t start = document.find(kFence);
+  ASSERT_NE(start, std::string::npos);
+  const std::string_view rest = std::string_view(document).substr(start + kFence.size());
+  Mistakes mistakes;
+  const Workflow workflow = ParseWorkflow(rest.substr(0, rest.find("```")), mistakes);
+  CheckRunnable(workflow, mistakes);
+  for (const Mistake& mistake : mistakes.Sorted()) ADD_FAILURE() << Format("doc", mistake);
+  EXPECT_THAT(workflow.steps, SizeIs(2));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -67,6 +68,7 @@ class Runner {
   Done Read(const FileRead& read);
   Done Write(const FileWrite& write);
   Done Call(const Task& task);
+  [[nodiscard]] std::string EmptyParts(const Task& task) const;
   Done Simple(ipc::RequestBody body, const std::string& where, int fd = -1) {
     if (auto done = worker_.Do(std::move(body), fd, kRequestTimeout); !done)
       return Failed(where, done.error());
@@ -87,6 +89,7 @@ class Runner {
   host::WorkerProcess& worker_;
   RunReport report_;
   std::size_t calls_done_ = 0;
+  std::set<std::uint64_t> empty_;  // Results without a byte.
 };
 
 Runner::Done Runner::Start(const std::vector<UniqueFd>& modules) {
@@ -163,7 +166,8 @@ Runner::Done Runner::Call(const Task& task) {
   const Step& step = loaded_.workflow.steps[task.step];
   const Function& function = loaded_.workflow.functions[step.function];
   const std::string& item = loaded_.plan.values[task.result].name;
-  const std::string where = "step " + step.name.text + (step.IsList() ? ", item " + item : "");
+  const std::string where = "step " + step.name.text + " (function " + function.name.text + ")" +
+                            (step.IsList() ? ", item " + item : "");
   ipc::Invoke invoke{.function_id = static_cast<std::uint32_t>(step.function),
                      .request_id = calls_done_ + 1,
                      .result_value_id = task.result,
@@ -178,10 +182,13 @@ Runner::Done Runner::Call(const Task& task) {
   auto answer = worker_.Call(std::move(invoke), -1, timeout);
   if (!answer) return tl::unexpected(Lost(where, answer.error()));
   if (const auto* error = std::get_if<Error>(&*answer)) return Failed(where, *error);
-  if (auto* error = std::get_if<CallError>(&*answer))
+  if (auto* error = std::get_if<CallError>(&*answer)) {
+    error->message += EmptyParts(task);
     return tl::unexpected(
         RunFailure{.where = where, .message = error->message, .call = std::move(*error)});
+  }
   if (const auto* reply = std::get_if<ipc::InvokeReply>(&*answer)) {
+    if (reply->result_bytes == 0) empty_.insert(task.result);
     StepReport& mine = report_.steps[task.step];
     ++mine.calls;
     mine.result_bytes += reply->result_bytes;
@@ -195,6 +202,20 @@ Runner::Done Runner::Call(const Task& task) {
                           .step = step.name.text,
                           .item = step.IsList() ? std::string_view(item) : std::string_view()});
   return {};
+}
+
+// A function that forgot to respond shows in the one that takes its result.
+std::string Runner::EmptyParts(const Task& task) const {
+  const auto& needs = loaded_.workflow.steps[task.step].needs;
+  std::string text;
+  for (std::size_t i = 0; i < task.parts.size(); ++i) {
+    if (!empty_.contains(task.parts[i].value)) continue;
+    text += "; part " + std::to_string(i);
+    if (task.parts.size() == needs.size()) text += ", from " + needs[i].name.text + ",";
+    text += " is empty: a step's function that responds with nothing gives that";
+    break;
+  }
+  return text;
 }
 
 Runner::Done Runner::Collect() {
@@ -253,6 +274,21 @@ void CheckRunnable(const Workflow& workflow, Mistakes& mistakes) {
     if (f.embed != ipc::Embed::kAllow)
       mistakes.Add(f.name.mark, "functions." + f.name.text + ".embed",
                    "must be allow: all functions of a workflow run in one worker process");
+}
+
+std::vector<Mistake> Remarks(const Workflow& workflow) {
+  std::vector<bool> taken(workflow.steps.size());
+  const auto take = [&](const Need& need) {
+    if (need.source.kind == Source::Kind::kStep) taken[need.source.index] = true;
+  };
+  for (const Step& step : workflow.steps) std::ranges::for_each(step.needs, take);
+  for (const Output& output : workflow.outputs) take(output.from);
+  Mistakes remarks;
+  for (std::size_t i = 0; i < workflow.steps.size(); ++i)
+    if (!taken[i])
+      remarks.Add(workflow.steps[i].name.mark, "steps." + workflow.steps[i].name.text,
+                  "remark: nobody takes its result");
+  return remarks.Sorted();
 }
 
 tl::expected<RunReport, RunFailure> Run(const Loaded& loaded, const std::vector<UniqueFd>& modules,

@@ -71,6 +71,9 @@ std::string Describe(const RunFailure& failure);
 // allow to be embedded. Nothing else is looked at.
 void CheckRunnable(const Workflow& workflow, Mistakes& mistakes);
 
+// What is allowed and most likely not meant: steps whose result nobody takes.
+std::vector<Mistake> Remarks(const Workflow& workflow);
+
 // `modules` are the compiled modules, opened, one for each function. Folders of outputs are made.
 // Outputs that were written before a failure stay, each whole.
 tl::expected<RunReport, RunFailure> Run(const Loaded& loaded, const std::vector<UniqueFd>& modules,

@@ -90,7 +90,7 @@ TEST_F(RunTest, CopyingGivesTheSameResult) {
 
 TEST_F(RunTest, ATrapShowsItsReasonAndTheGuestsFrames) {
   const auto end = folder_.RunWorkflow(Act("trap"));
-  ExpectFailed(end, "step s: guest_trap");
+  ExpectFailed(end, "step s (function act): guest_trap");
   EXPECT_NE(end.err.find("unreachable"), std::string::npos) << end.err;
   EXPECT_NE(end.err.find("at trap_in_here"), std::string::npos) << end.err;
   EXPECT_NE(end.err.find("at cwasi_handle"), std::string::npos) << end.err;
@@ -110,6 +110,46 @@ TEST_F(RunTest, EachBadEndOfAFunctionHasItsClass) {
 TEST_F(RunTest, GrowingForEverStopsAtTheLimitAndTheRunGoesOn) {
   const auto end = folder_.RunWorkflow(Act("grow", ", memory: 64MiB"));
   EXPECT_EQ(end.code, 0) << end.err;
+}
+
+TEST_F(RunTest, ARemarkNamesAStepThatWorksForNobody) {
+  folder_.AddGuest("echo");
+  const auto end = folder_.RunWorkflow(R"(
+functions:
+  echo: { path: echo.wasm, embed: allow }
+inputs:
+  in: { file: in.bin }
+steps:
+  used: { call: echo, needs: in }
+  forgotten: { call: echo, needs: in }
+outputs:
+  out: { from: used, file: out.bin }
+)");
+  EXPECT_EQ(end.code, 0) << end.err;
+  EXPECT_NE(end.err.find("workflow.yaml:8:3: steps.forgotten: remark: nobody takes its result"),
+            std::string::npos)
+      << end.err;
+  EXPECT_EQ(end.err.find("steps.used"), std::string::npos) << end.err;
+}
+
+TEST_F(RunTest, AFunctionThatGotAnEmptyResultIsNotBlamedAlone) {
+  folder_.AddGuest("echo");
+  folder_.Write("nothing.bin", "");
+  const auto end = folder_.RunWorkflow(R"(
+functions:
+  echo: { path: echo.wasm, embed: allow }
+  act: { path: act.wasm, embed: allow }
+inputs:
+  in: { file: nothing.bin }
+steps:
+  empty: { call: echo, needs: in }
+  s: { call: act, needs: empty, with: { do: fail } }
+outputs:
+  out: { from: s, file: out.bin }
+)");
+  EXPECT_EQ(end.code, 1);
+  EXPECT_NE(end.err.find("step s (function act): guest_error"), std::string::npos) << end.err;
+  EXPECT_NE(end.err.find("part 0, from empty, is empty"), std::string::npos) << end.err;
 }
 
 TEST_F(RunTest, PrintsWhatGuestsPrintUnderTheirName) {
