@@ -291,7 +291,8 @@ TEST(FileTest, ForEachTakesListsOnly) {
               ElementsAre("w.yaml:3:44: steps.a.for_each: \"one\" is one value, not a list"));
   EXPECT_THAT(MistakesBelow("steps:\n  a: {call: f, needs: many}\n"
                             "  b: {call: f, needs: a, for_each: a}\n"),
-              ElementsAre("w.yaml:5:36: steps.b.for_each: \"a\" is one value, not a list"));
+              ElementsAre("w.yaml:5:36: steps.b.for_each: \"a\" is one value, not a list: that "
+                          "step has no for_each"));
   EXPECT_THAT(MistakesBelow("steps:\n  a: {call: f, needs: many, for_each: many}\n"
                             "  b: {call: f, needs: [one, a], for_each: a}\n"),
               IsEmpty());

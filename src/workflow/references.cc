@@ -79,7 +79,10 @@ class Resolver {
     }
     step.for_each = static_cast<std::size_t>(need - step.needs.begin());
     if (need->source.kind != Source::Kind::kUnknown && !IsList(need->source)) {
-      mistakes_.Add(name.mark, where, Quoted(name.text) + " is one value, not a list");
+      const bool is_step = need->source.kind == Source::Kind::kStep;
+      mistakes_.Add(name.mark, where,
+                    Quoted(name.text) + " is one value, not a list" +
+                        (is_step ? ": that step has no for_each" : ""));
     }
   }
 
