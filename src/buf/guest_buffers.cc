@@ -95,15 +95,11 @@ Result<std::uint32_t> GuestBuffers::Adopt(SegmentRef& segment, Owner owner) {
   return address;
 }
 
-Result<std::uint32_t> GuestBuffers::AddSegment(SegmentRef segment, Owner owner) {
-  return Adopt(segment, owner);
-}
-
 Result<std::uint32_t> GuestBuffers::New(std::size_t bytes, Owner owner) {
   TRY(CheckRoom(bytes));
   if (!payloads_.Moves(bytes)) return AddOwnPages(bytes, owner);
   TRY_SET(SegmentRef segment, payloads_.Pool().Take(bytes, zero_));
-  return AddSegment(std::move(segment), owner);
+  return Adopt(segment, owner);
 }
 
 Result<> GuestBuffers::Free(std::uint32_t address) {

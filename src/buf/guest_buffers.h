@@ -116,8 +116,7 @@ class GuestBuffers {
   [[nodiscard]] std::byte* At(std::uint32_t address) const { return memory_.Base() + address; }
   Result<std::uint32_t> AllocateWindow(std::size_t bytes);
   Result<std::uint32_t> AddOwnPages(std::size_t bytes, Owner owner);
-  Result<std::uint32_t> AddSegment(SegmentRef segment, Owner owner);
-  // As AddSegment, but on error the reference stays with the caller.
+  // On error the reference stays with the caller.
   Result<std::uint32_t> Adopt(SegmentRef& segment, Owner owner);
   void Insert(std::uint32_t address, Buffer buffer);
   void Erase(Map::iterator it);

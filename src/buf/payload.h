@@ -39,7 +39,7 @@ enum class MovePolicy : std::uint8_t {
 class PayloadMemory {
  public:
   struct Options {
-    std::size_t memory_bytes = std::size_t{8} << 30;  // Budget for segments and guests' own memory.
+    std::size_t memory_bytes = std::size_t{8} << 30;  // For segments and guests' memories.
     std::size_t mappings = MappingLimit();
     std::size_t max_payload_bytes = kMaxPayloadBytes;
     MovePolicy policy = MovePolicy::kAuto;

@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -94,33 +93,22 @@ ProgramEnd Program::Wait() {
           .err = ReadAll(folder_ / kErr)};
 }
 
-RunFolder::RunFolder() {
-  std::string name = (std::filesystem::temp_directory_path() / "cwasi-run-XXXXXX").string();
-  CHECK(::mkdtemp(name.data()) != nullptr);
-  path_ = name;
-}
-
-RunFolder::~RunFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
 void RunFolder::Write(const std::string& name, const std::string& content) const {
-  std::ofstream(path_ / name, std::ios::binary) << content;
+  std::ofstream(Path() / name, std::ios::binary) << content;
 }
 
 std::string RunFolder::Read(const std::string& name) const {
-  return ReadAll(path_ / name);
+  return ReadAll(Path() / name);
 }
 
 void RunFolder::AddGuest(const std::string& name) const {
-  std::filesystem::copy_file(test::GuestPath(name), path_ / (name + ".wasm"));
+  std::filesystem::copy_file(test::GuestPath(name), Path() / (name + ".wasm"));
 }
 
 std::vector<std::string> RunFolder::Files() const {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(path_)) {
-    const std::string name = entry.path().lexically_relative(path_).string();
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(Path())) {
+    const std::string name = entry.path().lexically_relative(Path()).string();
     if (!entry.is_directory() && name != kOut && name != kErr) names.push_back(name);
   }
   std::sort(names.begin(), names.end());

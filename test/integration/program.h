@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "test/support/temp_dir.h"
 
 namespace cwasi::test {
 
@@ -49,14 +50,7 @@ class Program {
 // A temporary folder with a workflow and inputs.
 class RunFolder {
  public:
-  RunFolder();
-  RunFolder(const RunFolder&) = delete;
-  RunFolder& operator=(const RunFolder&) = delete;
-  RunFolder(RunFolder&&) = delete;
-  RunFolder& operator=(RunFolder&&) = delete;
-  ~RunFolder();
-
-  [[nodiscard]] const std::filesystem::path& Path() const { return path_; }
+  [[nodiscard]] const std::filesystem::path& Path() const { return dir_.Path(); }
   void Write(const std::string& name, const std::string& content) const;
   [[nodiscard]] std::string Read(const std::string& name) const;
   // Copies build/<preset>/guests/<name>.wasm here.
@@ -64,13 +58,13 @@ class RunFolder {
   // Every file below, sorted, but for the program's output files.
   [[nodiscard]] std::vector<std::string> Files() const;
   ProgramEnd Run(const std::vector<std::string>& arguments) const {
-    return Program(path_, arguments).Wait();
+    return Program(Path(), arguments).Wait();
   }
   // The same with a workflow of this text.
   ProgramEnd RunWorkflow(const std::string& yaml) const;
 
  private:
-  std::filesystem::path path_;
+  test::TempDir dir_;
 };
 
 // Whether a process, zombies included, has this number.

@@ -25,6 +25,7 @@
 #include "test/photos/reference.h"
 #include "test/support/must.h"
 #include "test/support/psnr.h"
+#include "test/support/temp_dir.h"
 
 namespace cwasi::test {
 namespace {
@@ -97,15 +98,8 @@ void SwapRedAndBlue(Picture& picture) {
 // A folder for one test's files.
 class PhotosTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = fs::temp_directory_path() / "cwasi-photos-XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::string Write(const std::string& name, std::span<const std::byte> bytes) const {
-    fs::path path = folder_ / name;
+    fs::path path = dir_.Path() / name;
     std::ofstream(path, std::ios::binary)
         .write(reinterpret_cast<const char*>(bytes.data()),
                static_cast<std::streamsize>(bytes.size()));
@@ -134,7 +128,7 @@ class PhotosTest : public ::testing::Test {
     ExpectUnlike(step + "_red_and_blue_swapped", ours, wrong, kBarDb);
   }
 
-  fs::path folder_;
+  TempDir dir_;
 
  private:
   static std::optional<double> Compare(const std::string& what, const photos::Image& ours,
