@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <ctime>
@@ -25,8 +26,8 @@ std::string Number(double value, int digits) {
 }
 
 std::string Duration(double ns) {
-  if (ns < 1e3) return Number(ns, 1) + " ns";
-  if (ns < 1e6) return Number(ns / 1e3, 2) + " us";
+  if (std::abs(ns) < 1e3) return Number(ns, 1) + " ns";
+  if (std::abs(ns) < 1e6) return Number(ns / 1e3, 2) + " us";
   return Number(ns / 1e6, 2) + " ms";
 }
 
@@ -73,13 +74,21 @@ std::string Report::Size(std::size_t bytes) {
 void Report::Add(Row row) {
   const double median = row.samples.Median();
   std::string remarks;
-  for (const Row& other : rows_)
-    if (other.name == row.baseline && other.bytes == row.bytes)
-      remarks += "  " + Number(median / other.samples.Median(), 3) + " x " + other.name;
+  for (const Row& other : rows_) {
+    if (other.name != row.baseline || other.bytes != row.bytes) continue;
+    const double ratio = median / other.samples.Median();
+    remarks += "  " + Number(ratio, 3) + " x " + other.name;
+    if (row.target_ratio != 0)
+      remarks += "  (target " + Number(row.target_ratio, 2) +
+                 (ratio <= row.target_ratio ? " x: met)" : " x: MISSED)");
+    if (row.target_at_least != 0)
+      remarks += "  (target at least " + Number(row.target_at_least, 1) +
+                 (ratio >= row.target_at_least ? " x: met)" : " x: MISSED)");
+  }
   if (row.target_ns != 0)
     remarks +=
         "  (target " + Duration(row.target_ns) + (median <= row.target_ns ? ": met)" : ": MISSED)");
-  std::printf("%-34s %10s  %12s  p99 %12s  n %5zu%s\n", row.name.c_str(), Size(row.bytes).c_str(),
+  std::printf("%-42s %10s  %12s  p99 %12s  n %5zu%s\n", row.name.c_str(), Size(row.bytes).c_str(),
               Duration(median).c_str(), Duration(row.samples.Quantile(0.99)).c_str(),
               row.samples.ns.size(), remarks.c_str());
   std::fflush(stdout);

@@ -21,6 +21,10 @@ struct Samples {
   // 0 < q < 1. At least one sample.
   [[nodiscard]] double Quantile(double q) const;
   [[nodiscard]] double Median() const { return Quantile(0.5); }
+  Samples& operator+=(const Samples& more) {
+    ns.insert(ns.end(), more.ns.begin(), more.ns.end());
+    return *this;
+  }
 };
 
 struct Row {
@@ -29,6 +33,9 @@ struct Row {
   Samples samples = {};
   std::string baseline = {};  // Another row's name; the ratio of medians is printed.
   double target_ns = 0;       // 0: none.
+  // Of the ratio to the baseline: at most, at least. 0: none.
+  double target_ratio = 0;
+  double target_at_least = 0;
 };
 
 // How long it took, in nanoseconds.

@@ -82,14 +82,12 @@ std::vector<std::byte> ToScript(std::span<const std::byte> input) {
 void Run(Worker& worker, std::vector<std::byte> script) {
   {
     Request request{.id = 1, .step = "fuzz", .parts = {}, .metadata = {}, .timeout = kTimeout};
-    request.parts.push_back({.payload = buf::Payload(std::move(script)),
+    request.parts.push_back({.value = {.payload = buf::Payload(std::move(script))},
                              .name = "script",
-                             .producer = "input",
-                             .given = {}});
-    request.parts.push_back({.payload = buf::Payload(std::vector<std::byte>(100'000)),
+                             .producer = "input"});
+    request.parts.push_back({.value = {.payload = buf::Payload(std::vector<std::byte>(100'000))},
                              .name = "more",
-                             .producer = "input",
-                             .given = {}});
+                             .producer = "input"});
     static_cast<void>(worker.Invoke(0, request));
   }
   const auto stats = worker.Payloads().Pool().GetStats();

@@ -7,7 +7,7 @@ mkdir -p build/bench
 for program in build/bin/*"${1:-}"*_bench; do
   name=$(basename "$program")
   printf '\n== %s, commit %s\n' "$name" "$(git rev-parse --short HEAD)"
-  if [[ $name == transfer_bench ]]; then
+  if [[ $name =~ ^(transfer|segment|channel|local|functions)_bench$ ]]; then
     "$program" --json "build/bench/$name.json"
   else
     "$program" --benchmark_repetitions=10 --benchmark_report_aggregates_only=true \

@@ -5,10 +5,19 @@ cd "$(dirname "$0")/.."
 step() { printf '\n=== %s (%d s since start)\n' "$*" "$SECONDS"; }
 
 .ci/run
+step model;          test/model/run.sh
 step mutants;        test/mutants/run.py
 step repetition;     ctest --preset dev -L unit --repeat until-fail:5 -j "$(nproc)"
+step soak;           build/dev/bin/local_soak --faults 10000
+                     build/dev/bin/local_soak --minutes 15
+step linux-6.1;      tools/setup.sh qemu-system-x86 busybox-static cpio
+                     for test in sandbox_test buf_test; do CWASI_QEMU_SECONDS=1200 test/qemu/run.sh "build/dev/bin/$test" --gtest_brief=1 \
+                         '--gtest_filter=-*HundredThousand*:*OneGiB*'; done
+                     test/qemu/run.sh build/dev/bin/cwasi doctor
 step fuzz;           for target in build/fuzz/bin/*_fuzz; do
                        name=$(basename "${target%_fuzz}")
                        "$target" -max_total_time="${FUZZ_SECONDS:-600}" "build/fuzz/fuzz/found_$name" "fuzz/corpus/$name"
                      done
+step "faults of local calls"; build/dev/bin/local_soak --faults "${SOAK_FAULTS:-10000}"
+                              build/dev/bin/local_soak --minutes "${SOAK_MINUTES:-15}" --seed "$RANDOM"
 step done

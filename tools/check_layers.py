@@ -30,7 +30,7 @@ ALLOWED = {
     # Programs: flags and wiring only. The directory name under apps/, dashes and all.
     "containerd-shim-cwasi-v1": ["base", "os", "loop", "shim"],
     "cwasi-host": ["base", "os", "worker"],
-    "cwasi": ["base", "os", "loop", "ipc", "wasm", "host", "workflow", "node", "bench"],
+    "cwasi": ["base", "os", "loop", "ipc", "wasm", "sandbox", "host", "workflow", "node", "bench"],
 }
 # Third-party headers that may be seen from one folder only.
 CONFINED = {re.compile(r"(wasm|wasi|wasmtime)\.hh?$|wasmtime/"): "src/wasm/wasmtime/"}

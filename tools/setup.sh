@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
 # Installs what the build, the tests and the example need on Debian 12, then builds the engine's
-# library into the cache. Safe to run again; quick when there is nothing to do.
+# library into the cache. Safe to run again; quick when there is nothing to do. Arguments: further packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(
   g++ cmake ninja-build git python3 ccache ca-certificates        # build
-  libexpected-dev libmd-dev libyaml-dev libcli11-dev              # libraries, see docs/dependencies.md
+  libexpected-dev libmd-dev libyaml-dev libcli11-dev libseccomp-dev  # libraries, see docs/dependencies.md
   libgtest-dev libgmock-dev libbenchmark-dev                      # tests, benchmarks
+  redis-server libhiredis-dev libcpp-httplib-dev                  # what benchmarks compare with
   clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev       # lint, fuzzing
   lld-19 wasi-libc libclang-rt-19-dev-wasm32                      # guests
   libc++-19-dev-wasm32 libc++abi-19-dev-wasm32 wabt
   libstb-dev lomiri-wallpapers-16.04 lomiri-wallpapers-20.04      # example photos
   imagemagick                                                     # its reference
+  spin                                                            # the channel's model, ./dev check
+  "$@"
 )
 # The wrapper crate needs rustc 1.95. An own toolchain is kept; Debian's suffices otherwise.
 rust_is_new_enough() {

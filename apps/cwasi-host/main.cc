@@ -1,7 +1,7 @@
 // Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
 //
-// cwasi-host: a worker process. Started by `cwasi`, never by hand: descriptor 3 is its control
-// socket.
+// cwasi-host: the zygote, and each worker that it forks. Started by `cwasi`, never by hand:
+// descriptor 3 is the socket to it (docs/protocols/zygote.md).
 
 #include <sys/socket.h>
 
@@ -9,12 +9,11 @@
 #include <exception>
 
 #include "base/unique_fd.h"
-#include "worker/control_loop.h"
-#include "worker/worker.h"
+#include "worker/zygote.h"
 
 namespace {
 
-constexpr int kControlFd = 3;
+constexpr int kZygoteFd = 3;
 
 bool IsSocket(int fd) {
   int type = 0;
@@ -25,15 +24,14 @@ bool IsSocket(int fd) {
 }  // namespace
 
 int main() {
-  if (!IsSocket(kControlFd)) {
-    std::fputs("cwasi-host: descriptor 3 is no control socket; this program is started by cwasi\n",
+  if (!IsSocket(kZygoteFd)) {
+    std::fputs("cwasi-host: descriptor 3 is no socket to cwasi; this program is started by cwasi\n",
                stderr);
     return 2;
   }
   int code = 1;
   try {
-    cwasi::worker::RunOnGuestThread(
-        [&] { code = cwasi::worker::ServeControl(cwasi::UniqueFd(kControlFd)); });
+    code = cwasi::worker::ServeZygote(cwasi::UniqueFd(kZygoteFd));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "cwasi-host: %s\n", error.what());
   }

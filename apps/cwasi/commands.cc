@@ -18,8 +18,7 @@
 #include "base/errno_text.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
-#include "host/interrupt.h"
-#include "host/worker_process.h"
+#include "host/zygote.h"
 #include "os/atomic_file.h"
 #include "wasm/engine.h"
 #include "wasm/module_cache.h"
@@ -105,13 +104,10 @@ int PrintMistakes(const std::string& file, const std::vector<workflow::Mistake>&
 int Run(const RunArguments& arguments) {
   auto loaded = workflow::LoadWorkflow(arguments.workflow, arguments.output_dir);
   if (!loaded) return PrintMistakes(arguments.workflow, loaded.error());
-  workflow::Mistakes mistakes;
-  workflow::CheckRunnable(loaded->workflow, mistakes);
-  if (!mistakes.IsEmpty()) return PrintMistakes(arguments.workflow, mistakes.Sorted());
   if (!arguments.quiet)
     for (const auto& remark : workflow::Remarks(loaded->workflow))
       std::fprintf(stderr, "%s\n", workflow::Format(arguments.workflow, remark).c_str());
-  const auto program = host::WorkerProcess::DefaultProgram();
+  const auto program = host::Zygote::DefaultProgram();
   if (!program) return PrintError(program.error().message);
   const auto modules = OpenModules(*loaded, arguments);
   if (!modules) return PrintError(modules.error().message);
@@ -122,12 +118,12 @@ int Run(const RunArguments& arguments) {
                                .payload_budget_bytes = arguments.payload_budget};
   if (!arguments.quiet) options.on_progress = ProgressPrinter();
   const auto report = workflow::Run(*loaded, *modules, options);
-  if (const int signal = host::InterruptScope::Received(); signal != 0) {
+  if (!report && report.error().signal != 0) {
     std::fprintf(stderr,
-                 "cwasi: ended by %s; the worker is gone, and outputs that were not finished are "
+                 "cwasi: ended by %s; the workers are gone, and outputs that were not finished are "
                  "not there\n",
-                 ::sigdescr_np(signal));
-    return 128 + signal;
+                 ::sigdescr_np(report.error().signal));
+    return 128 + report.error().signal;
   }
   if (!report) return PrintError(workflow::Describe(report.error()));
   if (arguments.quiet) return 0;

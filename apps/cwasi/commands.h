@@ -25,4 +25,7 @@ struct CompileArguments {
 };
 int Compile(const CompileArguments& arguments);
 
+// Says what of cwasi works on this machine. 0: all that is needed does.
+int Doctor();
+
 }  // namespace cwasi::cli

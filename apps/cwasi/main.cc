@@ -32,7 +32,8 @@ int Main(int argc, char** argv) {
       ->check(CLI::IsMember({"auto", "copy"}));
   run_command
       ->add_option("--payload-budget", run.payload_budget,
-                   "Memory for payloads and functions, in bytes or with KB, MB, GB")
+                   "Memory for payloads and functions of each worker, in bytes or with KB, MB, "
+                   "GB")
       ->transform(CLI::AsSizeValue(false));
   run_command->add_flag("-q,--quiet", run.quiet, "Print only errors");
 
@@ -43,11 +44,15 @@ int Main(int argc, char** argv) {
   compile_command->add_option("-o,--output", compile.output,
                               "Write the compiled module there (one module only)");
 
+  auto* doctor_command = app.add_subcommand(
+      "doctor", "Say what of cwasi works on this machine, and what to do about the rest");
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+  if (doctor_command->parsed()) return cwasi::cli::Doctor();
   return run_command->parsed() ? cwasi::cli::Run(run) : cwasi::cli::Compile(compile);
 }
 

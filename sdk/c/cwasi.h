@@ -47,6 +47,9 @@ enum {
   CWASI_MOVE = 1,         // call, respond: the payload is a buffer and is given.
   CWASI_PLAIN_REPLY = 2,  // call: refuse a reply longer than the capacity.
 };
+// In the place of a function's number: who made the call under way.
+#define CWASI_CALLER UINT32_MAX
+
 enum {
   CWASI_REPLY_BUFFER = 1,              // reply.data is a buffer, now ours.
   CWASI_REPLY_MAY_HAVE_RUN = 1 << 16,  // The callee may have run; a moved request is gone.
@@ -72,7 +75,22 @@ int32_t cwasi_function_find(const char* name, uint32_t name_length, uint32_t* fu
 CWASI_IMPORT("call")
 int32_t cwasi_call(uint32_t function, const void* request, uint32_t length, uint32_t flags,
                    cwasi_reply* reply);
+// Starts a call and goes on; flags 0 or CWASI_MOVE. A call that is not waited for is given up when
+// the handler returns.
+CWASI_IMPORT("call_start")
+int32_t cwasi_call_start(uint32_t function, const void* request, uint32_t length, uint32_t flags,
+                         uint32_t* call);
+// Waits until one of these calls has ended and gives its status, its reply and which one it was.
+// flags 0 or CWASI_PLAIN_REPLY.
+CWASI_IMPORT("call_wait")
+int32_t cwasi_call_wait(const uint32_t* calls, uint32_t count, uint32_t flags, cwasi_reply* reply,
+                        uint32_t* ended);
 CWASI_IMPORT("buffer_new") int32_t cwasi_buffer_new(uint32_t length, void** buffer);
+// As cwasi_buffer_new, for a request to `function`, or for the reply if that is CWASI_CALLER:
+// across trust domains giving it costs one copy instead of two. The taker may see what is in it
+// from the first time on that it is given.
+CWASI_IMPORT("buffer_new_for")
+int32_t cwasi_buffer_new_for(uint32_t function, uint32_t length, void** buffer);
 CWASI_IMPORT("buffer_free") int32_t cwasi_buffer_free(void* buffer);
 CWASI_IMPORT("buffer_retain") int32_t cwasi_buffer_retain(void* buffer);
 CWASI_IMPORT("respond") int32_t cwasi_respond(const void* data, uint32_t length, uint32_t flags);

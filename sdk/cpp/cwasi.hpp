@@ -56,13 +56,18 @@ class Buffer {
   // Unspecified contents. Empty if there is no memory.
   static Buffer New(std::size_t size) {
     void* data = nullptr;
-    if (size > UINT32_MAX ||
-        cwasi_buffer_new(static_cast<std::uint32_t>(size), &data) != CWASI_OK) {
-      Buffer none;
-      none.failed_ = true;
-      return none;
-    }
-    return {data, static_cast<std::uint32_t>(size)};
+    const bool made =
+        size <= UINT32_MAX && cwasi_buffer_new(static_cast<std::uint32_t>(size), &data) == CWASI_OK;
+    return Made(made, data, size);
+  }
+  // As New, for a request to `function` or a reply to CWASI_CALLER: one copy less where that is in
+  // another trust domain. Also empty if there is no such function.
+  static Buffer NewFor(std::uint32_t function, std::size_t size) {
+    void* data = nullptr;
+    const bool made =
+        size <= UINT32_MAX &&
+        cwasi_buffer_new_for(function, static_cast<std::uint32_t>(size), &data) == CWASI_OK;
+    return Made(made, data, size);
   }
 
   explicit operator bool() const { return data_ != nullptr; }
@@ -89,6 +94,12 @@ class Buffer {
 
  private:
   friend class Request;
+  static Buffer Made(bool made, void* data, std::size_t size) {
+    if (made) return {data, static_cast<std::uint32_t>(size)};
+    Buffer none;
+    none.failed_ = true;
+    return none;
+  }
   void* data_ = nullptr;
   std::uint32_t size_ = 0;
   bool failed_ = false;
@@ -128,6 +139,8 @@ class Function {
   }
   [[nodiscard]] cwasi_status status() const { return status_; }
 
+  // A buffer for a request to it (Buffer::NewFor).
+  [[nodiscard]] Buffer NewBuffer(std::size_t size) const { return Buffer::NewFor(id_, size); }
   // Copies the request.
   [[nodiscard]] Reply Call(std::span<const std::byte> request) const {
     return Call(request.data(), request.size(), 0, nullptr);

@@ -7,18 +7,10 @@
 
 #include <ctime>
 
+#include "base/tick_clock.h"
+
 namespace cwasi {
 namespace {
-
-__extension__ using Uint128 = unsigned __int128;
-
-// ns = base_ns + (tsc - base_tsc) * mult / 2^32
-struct Scale {
-  bool usable = false;
-  std::uint64_t base_tsc = 0;
-  MonotonicNs base_ns = 0;
-  std::uint64_t mult = 0;
-};
 
 bool HasInvariantTsc() noexcept {
   unsigned a = 0;
@@ -28,21 +20,13 @@ bool HasInvariantTsc() noexcept {
   return __get_cpuid(0x80000007U, &a, &b, &c, &d) != 0 && (d & (1U << 8U)) != 0;
 }
 
-Scale Calibrate() noexcept {
-  Scale scale;
-  if (!HasInvariantTsc()) return scale;
-  const MonotonicNs ns0 = Now();
-  const std::uint64_t tsc0 = __rdtsc();
-  MonotonicNs ns1 = ns0;
-  while (ns1 - ns0 < 20'000'000) ns1 = Now();
-  const std::uint64_t tsc1 = __rdtsc();
-  if (tsc1 <= tsc0) return scale;
-  scale.mult = static_cast<std::uint64_t>((static_cast<Uint128>(ns1 - ns0) << 32U) / (tsc1 - tsc0));
-  scale.base_tsc = tsc1;
-  scale.base_ns = ns1;
-  scale.usable = true;
-  return scale;
-}
+struct Tsc {
+  static std::uint64_t Ticks() noexcept { return __rdtsc(); }
+  static MonotonicNs Exact() noexcept { return Now(); }
+};
+using TscClock = TickClock<Tsc>;
+
+thread_local constinit TscClock clock_of_thread;
 
 }  // namespace
 
@@ -53,11 +37,9 @@ MonotonicNs Now() noexcept {
 }
 
 MonotonicNs FastNow() noexcept {
-  static const Scale scale = Calibrate();
-  if (!scale.usable) return Now();
-  const std::uint64_t ticks = __rdtsc() - scale.base_tsc;
-  return scale.base_ns +
-         static_cast<MonotonicNs>((static_cast<Uint128>(ticks) * scale.mult) >> 32U);
+  static const TscClock::Rate rate = HasInvariantTsc() ? TscClock::Measure() : TscClock::Rate{};
+  if (rate.ns_per_tick_32 == 0) return Now();
+  return clock_of_thread.Now(rate);
 }
 
 MonotonicNs DeadlineAfter(MonotonicNs now, std::chrono::nanoseconds timeout) noexcept {

@@ -21,9 +21,8 @@ inline constexpr MonotonicNs kNoDeadline = INT64_MAX;
 // Thread: any.
 MonotonicNs Now() noexcept;
 
-// Calibrates itself on first use (20 ms) against Now(); after that it may drift by some
-// microseconds per second, so it measures short spans and checks deadlines; it is not compared
-// across processes. Thread: any after the first call has returned.
+// Measures the counter on first use (5 ms), and looks at Now() every 20 ms (TickClock): close
+// to it in every process, and so comparable; never back within a thread. Thread: any.
 MonotonicNs FastNow() noexcept;
 
 // Saturates at kNoDeadline.

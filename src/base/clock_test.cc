@@ -2,23 +2,28 @@
 
 #include "base/clock.h"
 
-#include <cstdlib>
+#include <poll.h>
+
+#include <algorithm>
 
 #include <gtest/gtest.h>
 
 namespace cwasi {
 namespace {
 
-TEST(ClockTest, BothClocksStandOnTheSameScale) {
-  FastNow();  // Calibrates.
-  const MonotonicNs start = Now();
-  const MonotonicNs fast_start = FastNow();
-  while (Now() - start < 5'000'000) {
+TEST(ClockTest, BothClocksSayTheSame) {
+  // The least of many looks: the thread may lose its CPU between the two.
+  for (int round = 0; round < 3; ++round) {
+    MonotonicNs least = kNoDeadline;
+    for (int i = 0; i < 1000; ++i) {
+      const MonotonicNs before = Now();
+      const MonotonicNs fast = FastNow();
+      const MonotonicNs after = Now();
+      least = std::min(least, std::max({before - fast, fast - after, MonotonicNs{0}}));
+    }
+    EXPECT_LT(least, 5'000);
+    ::poll(nullptr, 0, 30);
   }
-  const MonotonicNs exact = Now() - start;
-  const MonotonicNs fast = FastNow() - fast_start;
-  EXPECT_LT(std::llabs(exact - fast), exact / 10) << "exact " << exact << " fast " << fast;
-  EXPECT_LT(std::llabs(fast_start - start), 5'000'000);
 }
 
 TEST(ClockTest, NeverStepsBack) {

@@ -56,6 +56,17 @@ MonotonicNs Median(std::array<MonotonicNs, N>& samples) {
   return samples[N / 2];
 }
 
+Result<> MapFile(std::byte* at, std::size_t size_bytes, int protection, int flags, int fd) {
+  if (::mmap(at, size_bytes, protection, flags | MAP_FIXED, fd, 0) == MAP_FAILED)
+    return Fail(ErrorCode::kUnavailable, "map a segment", errno);
+  // A child must not keep a payload alive and a core file must not hold one. Both are hints to the
+  // kernel that cannot fail on a mapping just made, short of the mapping count.
+  if (::madvise(at, size_bytes, MADV_DONTFORK) != 0 ||
+      ::madvise(at, size_bytes, MADV_DONTDUMP) != 0)
+    return Fail(ErrorCode::kUnavailable, "mark a segment's mapping", errno);
+  return {};
+}
+
 }  // namespace
 
 void EndDamagedProcess(const char* what, int error) noexcept {
@@ -84,13 +95,30 @@ Result<> MapPrivate(std::byte* at, std::size_t size_bytes) {
 }
 
 Result<> MapShared(std::byte* at, std::size_t size_bytes, int fd) {
-  if (::mmap(at, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
-    return Fail(ErrorCode::kUnavailable, "map a segment", errno);
-  // A child must not keep a payload alive and a core file must not hold one. Both are hints to the
-  // kernel that cannot fail on a mapping just made, short of the mapping count.
-  if (::madvise(at, size_bytes, MADV_DONTFORK) != 0 ||
-      ::madvise(at, size_bytes, MADV_DONTDUMP) != 0)
-    return Fail(ErrorCode::kUnavailable, "mark a segment's mapping", errno);
+  return MapFile(at, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+}
+
+Result<> MapReadOnly(std::byte* at, std::size_t size_bytes, int fd) {
+  return MapFile(at, size_bytes, PROT_READ, MAP_SHARED, fd);
+}
+
+Result<> MapCopyOnWrite(std::byte* at, std::size_t size_bytes, int fd) {
+  auto mapped = MapFile(at, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd);
+  if (mapped) return {};
+  // It may lie there without its marks.
+  if (auto repaired = MapPrivate(at, size_bytes); !repaired)
+    EndDamagedProcess("closing a hole in a guest's memory", repaired.error().sys_errno);
+  return mapped;
+}
+
+void DropPages(std::byte* at, std::size_t size_bytes) {
+  if (::madvise(at, size_bytes, MADV_DONTNEED) != 0)
+    EndDamagedProcess("dropping the pages of a view", errno);
+}
+
+Result<> DuplicateShared(std::byte* from, std::byte* to, std::size_t size_bytes) {
+  if (::mremap(from, 0, size_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED)
+    return Fail(ErrorCode::kUnavailable, "map a segment a second time", errno);
   return {};
 }
 

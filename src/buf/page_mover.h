@@ -41,6 +41,21 @@ Result<> MapPrivate(std::byte* at, std::size_t size_bytes);
 // dumped. Errors: kUnavailable; then the old mapping is still there.
 Result<> MapShared(std::byte* at, std::size_t size_bytes, int fd);
 
+// As MapShared, but nobody can write through it, nor make it writable if the file is sealed.
+Result<> MapReadOnly(std::byte* at, std::size_t size_bytes, int fd);
+
+// Maps the start of the file there copy-on-write: what is written there stays there. Neither
+// inherited nor dumped. Errors: kUnavailable; then private zero pages or the old mapping lie there.
+Result<> MapCopyOnWrite(std::byte* at, std::size_t size_bytes, int fd);
+
+// A private mapping of a file shows the file's pages again; private pages written there are gone.
+void DropPages(std::byte* at, std::size_t size_bytes);
+
+// Maps at `to` what the shared mapping at `from` maps, with no page tables of its own. Works where
+// MapShared cannot: the file may be sealed against new writable mappings, which this is not one of
+// (mremap with an old size of 0, mremap(2)). Errors: kUnavailable; `to` must then be mapped anew.
+Result<> DuplicateShared(std::byte* from, std::byte* to, std::size_t size_bytes);
+
 // Whether this kernel can do all that, tried out on a scratch segment: bytes arrive, the giver
 // reads zeros, nothing is unmapped. Before Linux 5.13 it cannot (MREMAP_DONTUNMAP for private
 // anonymous memory only, mremap(2)).

@@ -55,9 +55,11 @@ Result<Payload> ReadToEnd(int fd, PayloadMemory& memory) {
 PayloadMemory::PayloadMemory(const Options& options)
     : options_(options),
       memory_(options.memory_bytes),
-      mappings_(options.mappings),
+      foreign_(options.foreign_bytes),
+      mappings_(options.mappings != 0 ? options.mappings : MappingLimit()),
       pool_(memory_, mappings_, options.pool),
-      ability_(options.ability ? *options.ability : MeasureMoveAbility()) {
+      ability_(options.ability ? *options.ability : MeasureMoveAbility()),
+      scanner_(options.scan) {
   if (options.policy == MovePolicy::kCopyAll)
     ability_ = {.support = {.available = false, .reason = "switched off"}};
 }
@@ -90,7 +92,13 @@ Result<Payload> Payload::CopyOf(std::span<const std::byte> bytes, PayloadMemory&
     memory.Copy(copy.data(), bytes.data(), bytes.size());
     return Payload(std::move(copy));
   }
-  TRY_SET(SegmentRef segment, memory.Pool().Take(bytes.size(), Zero::kNo));
+  return CopyInto(bytes, memory.Pool(), memory);
+}
+
+Result<Payload> Payload::CopyInto(std::span<const std::byte> bytes, SegmentPool& pool,
+                                  PayloadMemory& memory) {
+  if (bytes.empty()) return Payload();
+  TRY_SET(SegmentRef segment, pool.Take(bytes.size(), Zero::kNo));
   memory.Copy(segment->Data(), bytes.data(), bytes.size());
   return Payload(std::move(segment), bytes.size());
 }

@@ -53,7 +53,7 @@ TEST_F(SegmentPoolTest, GivesZerosWhereThatIsAskedFor) {
 TEST_F(SegmentPoolTest, HasAtMostAnEighthToSpareInLargeSegments) {
   Budget memory(std::size_t{1} << 40);
   SegmentPool pool(memory, mappings_, {});
-  for (std::size_t units = 1; units < 600; units += 7) {
+  for (std::size_t units = 1; units <= kMaxSegmentUnits; units += 7) {
     auto segment = pool.Take(units * kUnitBytes, Zero::kNo);
     ASSERT_TRUE(segment);
     EXPECT_GE((*segment)->CapacityBytes(), units * kUnitBytes);

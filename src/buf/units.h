@@ -18,6 +18,9 @@ inline constexpr std::size_t kUnitBytes = std::size_t{2} << 20;
 // The longest payload (docs/protocols/guest-abi.md, Limits).
 inline constexpr std::size_t kMaxPayloadBytes = std::size_t{1} << 30;
 
+// No segment is longer, whoever made it.
+inline constexpr std::size_t kMaxSegmentUnits = kMaxPayloadBytes / kUnitBytes;
+
 constexpr std::size_t RoundUp(std::size_t bytes, std::size_t multiple) {
   return (bytes + multiple - 1) / multiple * multiple;
 }

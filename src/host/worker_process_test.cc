@@ -5,130 +5,173 @@
 #include "host/worker_process.h"
 
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <fstream>
+#include <optional>
+#include <string>
 #include <variant>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "host/interrupt.h"
+#include "test/support/loop_fixture.h"
 #include "test/support/paths.h"
-#include "test/support/proc_self.h"
 
 namespace cwasi::host {
 namespace {
 
 using namespace std::chrono_literals;
+using Answer = std::optional<Result<ipc::ResponseBody>>;
 
-class WorkerProcessTest : public testing::Test {
+class WorkerProcessTest : public test::LoopFixture {
  protected:
-  static Result<WorkerProcess> Start() {
-    return WorkerProcess::Start(test::BinFolder() / "cwasi-host");
+  void SetUp() override {
+    auto zygote = Zygote::Start(*loop_, test::BinFolder() / "cwasi-host", [](const Error&) {});
+    ASSERT_TRUE(zygote) << zygote.error().message;
+    zygote_ = std::move(*zygote);
+    StartWorker(1);
   }
+  void StartWorker(ipc::WorkerId id) {
+    gone_.reset();
+    auto worker =
+        WorkerProcess::Start(*loop_, *zygote_, id, [this](const Error& error) { gone_ = error; });
+    ASSERT_TRUE(worker) << worker.error().message;
+    worker_ = std::move(*worker);
+  }
+  void Ask(ipc::RequestBody body, std::chrono::nanoseconds timeout, Answer& answer) {
+    worker_->Ask(std::move(body), {}, timeout,
+                 [&answer](Result<ipc::ResponseBody> got) { answer = std::move(got); });
+  }
+  Result<ipc::ResponseBody> Call(ipc::RequestBody body, std::chrono::nanoseconds timeout = 10s) {
+    Answer answer;
+    Ask(std::move(body), timeout, answer);
+    EXPECT_TRUE(RunUntil([&] { return answer.has_value(); }));
+    return std::move(*answer);
+  }
+  void Ready() {
+    ASSERT_TRUE(Call(ipc::Hello{}));
+    ASSERT_TRUE(Call(ipc::Configure{.worker_id = 1, .payload_budget_bytes = 1U << 30U}));
+  }
+  // Sends the signal and waits until it has taken effect.
+  void StopWorker() const {
+    ASSERT_EQ(::kill(worker_->Pid(), SIGSTOP), 0);
+    for (std::string state; state != "T";) {
+      std::ifstream stat("/proc/" + std::to_string(worker_->Pid()) + "/stat");
+      std::string skip;
+      stat >> skip >> skip >> state;
+    }
+  }
+  std::unique_ptr<Zygote> zygote_;
+  std::unique_ptr<WorkerProcess> worker_;
+  std::optional<Error> gone_;
 };
 
 TEST_F(WorkerProcessTest, GreetsServesAndEndsWhenAsked) {
-  auto worker = Start();
-  ASSERT_TRUE(worker) << worker.error().message;
-  EXPECT_EQ(worker->Hello().pid, static_cast<std::uint32_t>(worker->Pid()));
-  EXPECT_EQ(worker->Hello().page_bytes, 4096U);
-  ASSERT_TRUE(worker->Do(ipc::Configure{.payload_budget_bytes = 1U << 30U}, -1, 5s));
-  const auto report = worker->Call(ipc::GetReport{}, -1, 5s);
+  const auto hello = Call(ipc::Hello{});
+  ASSERT_TRUE(hello) << hello.error().message;
+  const auto& reply = std::get<ipc::HelloReply>(*hello);
+  // 1 where the sandbox gives it a pid namespace of its own.
+  EXPECT_TRUE(reply.pid == 1 || reply.pid == static_cast<std::uint32_t>(worker_->Pid()));
+  EXPECT_EQ(reply.page_bytes, 4096U);
+  ASSERT_TRUE(Call(ipc::Configure{.worker_id = 1, .payload_budget_bytes = 1U << 30U}));
+  const auto report = Call(ipc::GetReport{});
   ASSERT_TRUE(report) << report.error().message;
   EXPECT_TRUE(std::holds_alternative<ipc::ReportReply>(*report));
-  const auto end = worker->Stop(5s);
-  EXPECT_FALSE(end.by_signal);
-  EXPECT_EQ(end.code, 0);
+  EXPECT_TRUE(Call(ipc::Shutdown{}));
+  ASSERT_TRUE(RunUntil([&] { return gone_.has_value(); }));
+  ASSERT_TRUE(worker_->End());
+  EXPECT_FALSE(worker_->End()->by_signal);
+  EXPECT_EQ(worker_->End()->code, 0);
 }
 
-TEST_F(WorkerProcessTest, SaysHowAProgramEndedThatIsNoWorker) {
-  const auto worker = WorkerProcess::Start("/bin/false");
-  ASSERT_FALSE(worker);
-  EXPECT_EQ(worker.error().code, ErrorCode::kUnavailable);
-  EXPECT_THAT(worker.error().message, testing::HasSubstr("exited with code 1"));
+TEST_F(WorkerProcessTest, AnswersComeInOrderHoweverManyAreAsked) {
+  Ready();
+  std::vector<int> order;
+  constexpr int kMany = 300;
+  for (int i = 0; i < kMany; ++i)
+    worker_->Ask(ipc::Drop{.value_id = static_cast<std::uint64_t>(i)}, {}, 10s,
+                 [&order, i](Result<ipc::ResponseBody> answer) {
+                   ASSERT_TRUE(answer);
+                   EXPECT_TRUE(std::holds_alternative<Error>(*answer));
+                   order.push_back(i);
+                 });
+  EXPECT_EQ(worker_->Outstanding(), static_cast<std::size_t>(kMany));
+  ASSERT_TRUE(RunUntil([&] { return order.size() == kMany; }));
+  for (int i = 0; i < kMany; ++i) EXPECT_EQ(order[static_cast<std::size_t>(i)], i);
 }
 
-TEST_F(WorkerProcessTest, NamesAProgramThatIsNotThere) {
-  const auto worker = WorkerProcess::Start("/nowhere/cwasi-host");
-  ASSERT_FALSE(worker);
-  EXPECT_EQ(worker.error().code, ErrorCode::kNotFound);
-  EXPECT_THAT(worker.error().message, testing::HasSubstr("/nowhere/cwasi-host"));
+TEST_F(WorkerProcessTest, LongRequestsDoNotBlockWhileTheWorkerDoesNotRead) {
+  Ready();
+  StopWorker();
+  ipc::Invoke invoke;
+  invoke.function_id = 77;
+  for (int i = 0; i < 3000; ++i)
+    invoke.parts.push_back({.value_id = static_cast<std::uint64_t>(i), .name = "a part's name"});
+  int answered = 0;
+  for (int i = 0; i < 20; ++i)
+    worker_->Ask(invoke, {}, 30s, [&](const Result<ipc::ResponseBody>& answer) {
+      EXPECT_TRUE(answer);
+      ++answered;
+    });
+  EXPECT_EQ(answered, 0);
+  ASSERT_EQ(::kill(worker_->Pid(), SIGCONT), 0);
+  EXPECT_TRUE(RunUntil([&] { return answered == 20; }));
 }
 
-TEST_F(WorkerProcessTest, AWorkerThatWasKilledIsUnavailable) {
-  auto worker = Start();
-  ASSERT_TRUE(worker);
-  ASSERT_EQ(::kill(worker->Pid(), SIGKILL), 0);
-  const auto answer = worker->Call(ipc::GetReport{}, -1, 5s);
-  ASSERT_FALSE(answer);
-  EXPECT_EQ(answer.error().code, ErrorCode::kUnavailable);
-  EXPECT_THAT(answer.error().message, testing::HasSubstr("killed by signal 9"));
-  ASSERT_TRUE(worker->End().has_value());
-  EXPECT_TRUE(worker->End()->by_signal);
+TEST_F(WorkerProcessTest, AWorkerThatWasKilledFailsWhatWasAsked) {
+  Ready();
+  StopWorker();
+  std::vector<Answer> answers(3);
+  for (auto& answer : answers) Ask(ipc::GetReport{}, 10s, answer);
+  ASSERT_EQ(::kill(worker_->Pid(), SIGKILL), 0);
+  ASSERT_TRUE(RunUntil([&] { return gone_.has_value(); }));
+  for (const auto& answer : answers) {
+    ASSERT_TRUE(answer);
+    ASSERT_FALSE(*answer);
+    EXPECT_EQ(answer->error().code, ErrorCode::kUnavailable);
+    EXPECT_THAT(answer->error().message, testing::HasSubstr("killed by signal 9"));
+  }
+  ASSERT_TRUE(worker_->End());
+  EXPECT_TRUE(worker_->End()->by_signal);
+}
+
+TEST_F(WorkerProcessTest, AnIdleWorkersEndIsNoticed) {
+  Ready();
+  ASSERT_EQ(::kill(worker_->Pid(), SIGKILL), 0);
+  EXPECT_TRUE(RunUntil([&] { return gone_.has_value(); }));
 }
 
 TEST_F(WorkerProcessTest, AWorkerThatDoesNotAnswerIsKilled) {
-  auto worker = Start();
-  ASSERT_TRUE(worker);
-  ASSERT_EQ(::kill(worker->Pid(), SIGSTOP), 0);
-  int status = 0;  // The signal is on its way: wait until it has stopped.
-  ASSERT_EQ(::waitpid(worker->Pid(), &status, WUNTRACED), worker->Pid());
-  ASSERT_TRUE(WIFSTOPPED(status));
-  const MonotonicNs start = Now();
-  const auto answer = worker->Call(ipc::GetReport{}, -1, 50ms);
+  Ready();
+  StopWorker();
+  const pid_t pid = worker_->Pid();
+  const auto answer = Call(ipc::GetReport{}, 50ms);
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, ErrorCode::kDeadlineExceeded);
-  EXPECT_LT(Now() - start, 10'000'000'000);
-  EXPECT_EQ(::waitpid(worker->Pid(), nullptr, WNOHANG), -1) << "it has not been reaped";
+  EXPECT_EQ(::kill(pid, 0), -1) << "it has not been reaped";
 }
 
-TEST_F(WorkerProcessTest, LeavesNothingBehind) {
-  ASSERT_TRUE(Start());  // The first has libc open what it keeps.
-  const std::size_t before = test::CountDescriptors();
-  for (int i = 0; i < 5; ++i) ASSERT_TRUE(Start());
-  EXPECT_EQ(test::CountDescriptors(), before);
-  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a child is left";
+TEST_F(WorkerProcessTest, ARequestOutOfLimitsIsNotSentAndHarmsNothing) {
+  Ready();
+  const auto bad = Call(ipc::LoadFunction{.id = 1, .name = ""});
+  ASSERT_FALSE(bad);
+  EXPECT_EQ(bad.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_TRUE(Call(ipc::GetReport{}));
 }
 
-// What a signal does is said once a process, so each test is a process.
-class InterruptScopeTest : public WorkerProcessTest {
- protected:
-  // 0: the worker was ended by the signal.
-  static int EndsWorker(int signal, bool before_attach) {
-    auto worker = Start();
-    if (!worker) return 1;
-    InterruptScope interrupts;
-    if (before_attach) ::raise(signal);
-    interrupts.Attach(worker->PidFd());
-    if (!before_attach) ::raise(signal);
-    if (InterruptScope::Received() != signal) return 2;
-    const auto answer = worker->Call(ipc::GetReport{}, -1, 5s);
-    if (answer || answer.error().code != ErrorCode::kUnavailable) return 3;
-    return worker->End() && worker->End()->by_signal && worker->End()->code == SIGKILL ? 0 : 4;
-  }
-};
-
-TEST_F(InterruptScopeTest, ASignalEndsTheWorkerAndNotUs) {
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP})
-    EXPECT_EXIT(::_exit(EndsWorker(signal, false)), testing::ExitedWithCode(0), "");
-}
-
-TEST_F(InterruptScopeTest, ASignalThatCameBeforeTheWorkerEndsItToo) {
-  EXPECT_EXIT(::_exit(EndsWorker(SIGINT, true)), testing::ExitedWithCode(0), "");
-}
-
-TEST_F(InterruptScopeTest, PutsTheFormerHandlingBack) {
-  EXPECT_EXIT(
-      {
-        {
-          const InterruptScope interrupts;
-        }
-        ::raise(SIGTERM);
-      },
-      testing::KilledBySignal(SIGTERM), "");
+TEST_F(WorkerProcessTest, DestructionEndsTheWorker) {
+  Ready();
+  const pid_t pid = worker_->Pid();
+  worker_.reset();
+  StartWorker(2);
+  ASSERT_TRUE(Call(ipc::Hello{}));
+  EXPECT_TRUE(RunUntil([&] {
+    static_cast<void>(Call(ipc::Drop{}));  // Gives the zygote a turn.
+    return ::kill(pid, 0) == -1;
+  }));
 }
 
 }  // namespace

@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <utility>
 
 #include "base/check.h"
+#include "base/duration_histogram.h"
+#include "ipc/tagged.h"
 #include "ipc/wire.h"
 
 namespace cwasi::ipc {
@@ -14,7 +17,7 @@ namespace {
 
 constexpr std::uint32_t kMagic = 0x4c545743;  // "CWTL"
 constexpr auto kFirstType = static_cast<std::uint16_t>(MessageType::kHello);
-constexpr auto kLastType = static_cast<std::uint16_t>(MessageType::kShutdown);
+constexpr auto kLastType = static_cast<std::uint16_t>(MessageType::kDeclareFunctions);
 constexpr std::uint8_t kDetachedFlag = 1;
 
 // First byte of a response's body.
@@ -29,6 +32,7 @@ void Fields(Io&, Ref<Io, Hello>) {}
 
 template <class Io>
 void Fields(Io& io, Ref<Io, Configure> m) {
+  io.Number(m.worker_id);
   io.Number(m.payload_budget_bytes);
   io.Enum(m.payload, PayloadPolicy::kAuto, PayloadPolicy::kCopy, "payload");
   io.template Number<std::uint64_t>(m.max_payload_bytes, 1, kMaxPayloadBytes, "max_payload_bytes");
@@ -44,6 +48,21 @@ void Fields(Io& io, Ref<Io, LoadFunction> m) {
   io.Enum(m.embed, Embed::kDeny, Embed::kAllow, "embed");
   io.Enum(m.instances, Instances::kReused, Instances::kFresh, "instances");
   io.Enum(m.zero, Zero::kNever, Zero::kAlways, "zero");
+  io.Enum(m.load, Load::kNow, Load::kFirstUse, "load");
+}
+
+template <class Io>
+void Fields(Io& io, Ref<Io, DeclaredFunction> m) {
+  io.Number(m.id);
+  io.Text(m.name, kMaxFunctionNameBytes, "function name");
+  if (m.name.empty()) io.Refuse("function name", "empty");
+  io.Duration(m.timeout, "timeout_ns");
+}
+
+template <class Io>
+void Fields(Io& io, Ref<Io, DeclareFunctions> m) {
+  io.List(m.functions, kMaxDeclared, 17, "functions",
+          [](auto& inner, auto& item) { Fields(inner, item); });
 }
 
 template <class Io>
@@ -62,6 +81,7 @@ void Fields(Io& io, Ref<Io, Part> m) {
   io.Number(m.value_id);
   io.Enum(m.pass, Pass::kMove, Pass::kCopy, "pass");
   io.Text(m.name, kMaxValueNameBytes, "part name");
+  io.Text(m.producer, kMaxValueNameBytes, "part producer");
 }
 
 template <class Io>
@@ -78,13 +98,22 @@ void Fields(Io& io, Ref<Io, Invoke> m) {
   io.Number(m.result_value_id);
   io.Duration(m.timeout, "timeout_ns");
   io.Text(m.step, kMaxValueNameBytes, "step");
-  io.List(m.parts, kMaxParts, 13, "parts", each);
+  io.List(m.parts, kMaxParts, 17, "parts", each);
   io.List(m.metadata, kMaxMetadata, 8, "metadata", each);
 }
 
 template <class Io>
 void Fields(Io& io, Ref<Io, Drop> m) {
   io.Number(m.value_id);
+}
+
+template <class Io>
+void Fields(Io& io, Ref<Io, GiveValue> m) {
+  io.Number(m.value_id);
+  io.Number(m.peer_worker);
+  io.Number(m.as_value_id);
+  io.Enum(m.pass, Pass::kMove, Pass::kCopy, "pass");
+  io.Duration(m.timeout, "timeout_ns");
 }
 
 template <class Io>
@@ -117,6 +146,11 @@ void Fields(Io& io, Ref<Io, InvokeReply> m) {
   io.Duration(m.duration, "duration_ns");
 }
 
+bool AreInOrder(const std::vector<HistogramBucket>& buckets) {
+  return std::ranges::adjacent_find(buckets, std::greater_equal{}, &HistogramBucket::index) ==
+         buckets.end();
+}
+
 template <class Io>
 void Fields(Io& io, Ref<Io, EdgeReport> m) {
   io.Text(m.caller, kMaxFunctionNameBytes, "caller");
@@ -127,9 +161,11 @@ void Fields(Io& io, Ref<Io, EdgeReport> m) {
   io.Number(m.copies);
   io.Number(m.copied_bytes);
   io.Number(m.moved);
-  io.Number(m.hand_over_samples);
-  io.Duration(m.hand_over_median, "hand_over median");
-  io.Duration(m.hand_over_p99, "hand_over p99");
+  io.List(m.hand_over, DurationHistogram::kBuckets, 10, "hand_over", [](auto& inner, auto& item) {
+    inner.template Number<std::uint16_t>(item.index, 0, DurationHistogram::kBuckets - 1, "bucket");
+    inner.template Number<std::uint64_t>(item.count, 1, kMaxBucketCount, "bucket count");
+  });
+  if (!AreInOrder(m.hand_over)) io.Refuse("hand_over", "buckets out of order");
 }
 
 template <class Io>
@@ -142,7 +178,7 @@ void Fields(Io& io, Ref<Io, PayloadReport> m) {
 
 template <class Io>
 void Fields(Io& io, Ref<Io, ReportReply> m) {
-  io.List(m.edges, kMaxEdges, 73, "edges", [](auto& inner, auto& item) { Fields(inner, item); });
+  io.List(m.edges, kMaxEdges, 53, "edges", [](auto& inner, auto& item) { Fields(inner, item); });
   Fields(io, m.payload);
 }
 
@@ -180,13 +216,6 @@ void Fields(Io& io, Ref<Io, CallError> m) {
   }
 }
 
-// One default-made alternative of the variant, by its place.
-template <class Variant, std::size_t... I>
-Variant Alternative(std::size_t index, std::index_sequence<I...>) {
-  constexpr std::array kMake = {+[]() { return Variant(std::in_place_index<I>); }...};
-  return kMake.at(index)();
-}
-
 ResponseBody EmptyReply(MessageType type) {
   switch (type) {
     case MessageType::kHello:
@@ -202,6 +231,8 @@ ResponseBody EmptyReply(MessageType type) {
     case MessageType::kLoadFunction:
     case MessageType::kDrop:
     case MessageType::kShutdown:
+    case MessageType::kGiveValue:
+    case MessageType::kDeclareFunctions:
       return Done{};
   }
   CHECK(false && "DecodeHeader lets only known types through");
@@ -319,10 +350,9 @@ Result<std::vector<std::byte>> EncodeResponse(const Response& response) {
 
 Result<Request> DecodeRequest(std::span<const std::byte> message) {
   TRY_SET(const Header header, CheckedHeader(message, MessageKind::kRequest));
-  Request request{.sequence = header.sequence,
-                  .body = Alternative<RequestBody>(
-                      static_cast<std::size_t>(header.type) - kFirstType,
-                      std::make_index_sequence<std::variant_size_v<RequestBody>>())};
+  Request request{
+      .sequence = header.sequence,
+      .body = MakeAlternative<RequestBody>(static_cast<std::size_t>(header.type) - kFirstType)};
   WireReader reader(message.subspan(kHeaderBytes));
   std::visit([&reader](auto& body) { Fields(reader, body); }, request.body);
   TRY(reader.Finish());

@@ -24,7 +24,7 @@
 
 namespace cwasi::ipc {
 
-inline constexpr std::uint16_t kControlVersion = 1;
+inline constexpr std::uint16_t kControlVersion = 2;
 inline constexpr std::size_t kHeaderBytes = 24;
 // Longer bodies travel in a sealed memfd: a packet must fit a socket's default buffer (208 KiB)
 // beside its neighbours.
@@ -37,7 +37,10 @@ inline constexpr std::size_t kMaxParts = 65'536;
 inline constexpr std::size_t kMaxMetadata = 256;
 inline constexpr std::size_t kMaxMetadataKeyBytes = 128;
 inline constexpr std::size_t kMaxMetadataValueBytes = 4096;
+inline constexpr std::size_t kMaxDeclared = 65'536;
 inline constexpr std::size_t kMaxEdges = 65'536;
+// Sums over all buckets and workers stay below 2^63.
+inline constexpr std::uint64_t kMaxBucketCount = 1ULL << 40U;
 inline constexpr std::size_t kMaxTextBytes = 16UL << 10U;  // Messages and frames; cut when longer.
 inline constexpr std::uint64_t kMaxPayloadBytes = 1ULL << 30U;
 inline constexpr std::uint64_t kMinMemoryLimitBytes = 64ULL << 10U;
@@ -58,6 +61,8 @@ enum class MessageType : std::uint8_t {  // u16 on the wire.
   kDrop = 7,
   kReport = 8,
   kShutdown = 9,
+  kGiveValue = 10,
+  kDeclareFunctions = 11,
 };
 
 enum class PayloadPolicy : std::uint8_t { kAuto = 0, kCopy = 1 };
@@ -65,6 +70,7 @@ enum class Embed : std::uint8_t { kDeny = 0, kAllow = 1 };
 enum class Instances : std::uint8_t { kReused = 0, kFresh = 1 };
 enum class Zero : std::uint8_t { kNever = 0, kAlways = 1 };
 enum class Pass : std::uint8_t { kMove = 0, kCopy = 1 };
+enum class Load : std::uint8_t { kNow = 0, kFirstUse = 1 };
 
 // The first request on a connection.
 struct Hello {
@@ -72,6 +78,7 @@ struct Hello {
 };
 
 struct Configure {
+  std::uint32_t worker_id = 0;  // Its name to its peers.
   std::uint64_t payload_budget_bytes = 0;
   PayloadPolicy payload = PayloadPolicy::kAuto;
   std::uint64_t max_payload_bytes = kMaxPayloadBytes;  // 1 to kMaxPayloadBytes.
@@ -87,7 +94,25 @@ struct LoadFunction {
   Embed embed = Embed::kDeny;
   Instances instances = Instances::kReused;
   Zero zero = Zero::kNever;
+  // kFirstUse: the worker keeps the descriptor, and what is wrong with the module shows at the
+  // first Invoke or call.
+  Load load = Load::kNow;
   bool operator==(const LoadFunction&) const = default;
+};
+
+// A function that this worker's guests may call and that runs in other workers: it is called over a
+// channel that an introduction brings (ipc/introduction.h).
+struct DeclaredFunction {
+  std::uint32_t id = 0;
+  std::string name = {};  // Not empty.
+  std::chrono::nanoseconds timeout{};
+  bool operator==(const DeclaredFunction&) const = default;
+};
+
+// All of them or, on an Error, none.
+struct DeclareFunctions {
+  std::vector<DeclaredFunction> functions;
+  bool operator==(const DeclareFunctions&) const = default;
 };
 
 // With one descriptor: the file. The worker reads it from its start to its end into a new value.
@@ -107,6 +132,7 @@ struct Part {
   std::uint64_t value_id = 0;
   Pass pass = Pass::kCopy;  // kMove: the value's last use; it is gone when the call has run.
   std::string name;
+  std::string producer = {};  // The input or step that made it: where the value's edge begins.
   bool operator==(const Part&) const = default;
 };
 
@@ -132,6 +158,17 @@ struct Drop {
   bool operator==(const Drop&) const = default;
 };
 
+// Hands a value to another worker, over the channel in which this worker is the caller. Done: it is
+// on its way and the peer has it, unless one of the two ends before the peer has taken it.
+struct GiveValue {
+  std::uint64_t value_id = 0;
+  std::uint32_t peer_worker = 0;
+  std::uint64_t as_value_id = 0;       // Its id there.
+  Pass pass = Pass::kMove;             // kMove: it is gone here.
+  std::chrono::nanoseconds timeout{};  // For the introduction to come and the channel to have room.
+  bool operator==(const GiveValue&) const = default;
+};
+
 struct GetReport {
   bool operator==(const GetReport&) const = default;
 };
@@ -143,7 +180,7 @@ struct Shutdown {
 
 // In the order of MessageType.
 using RequestBody = std::variant<Hello, Configure, LoadFunction, ReadFile, WriteFile, Invoke, Drop,
-                                 GetReport, Shutdown>;
+                                 GetReport, Shutdown, GiveValue, DeclareFunctions>;
 
 struct Request {
   std::uint64_t sequence = 0;  // Chosen by the sender; the answer repeats it.
@@ -151,7 +188,7 @@ struct Request {
   bool operator==(const Request&) const = default;
 };
 
-// The answer to Configure, LoadFunction, Drop and Shutdown.
+// The answer to Configure, LoadFunction, Drop, Shutdown, GiveValue and DeclareFunctions.
 struct Done {
   bool operator==(const Done&) const = default;
 };
@@ -178,18 +215,24 @@ struct InvokeReply {
   bool operator==(const InvokeReply&) const = default;
 };
 
+// Durations between two bounds (base/duration_histogram.h).
+struct HistogramBucket {
+  std::uint16_t index = 0;
+  std::uint64_t count = 0;  // 1 to kMaxBucketCount.
+  bool operator==(const HistogramBucket&) const = default;
+};
+
 struct EdgeReport {
-  std::string caller;  // Empty: the workflow.
-  std::string callee;
+  std::string caller = {};  // Empty: the workflow.
+  std::string callee = {};
   CallMode mode = CallMode::kNone;
   std::uint64_t calls = 0;
   std::uint64_t payload_bytes = 0;
   std::uint64_t copies = 0;  // memcpys of a payload.
   std::uint64_t copied_bytes = 0;
-  std::uint64_t moved = 0;              // Payloads that changed hands without one.
-  std::uint64_t hand_over_samples = 0;  // Behind the two figures below.
-  std::chrono::nanoseconds hand_over_median{};
-  std::chrono::nanoseconds hand_over_p99{};
+  std::uint64_t moved = 0;  // Payloads that changed hands without one.
+  // How long hand-overs took: buckets with a count, in order. Those of several workers add up.
+  std::vector<HistogramBucket> hand_over = {};
   bool operator==(const EdgeReport&) const = default;
 };
 

@@ -75,9 +75,11 @@ Result<> ControlSocket::Send(std::span<const std::byte> message, int fd, Monoton
 }
 
 Result<ControlSocket::Message> ControlSocket::Receive(MessageKind kind, MonotonicNs deadline) {
-  buffer_.resize(kHeaderBytes + kMaxInlineBodyBytes);
-  TRY_SET(os::Packet packet, os::ReceivePacket(socket_.Get(), buffer_, kMaxPacketFds, deadline));
-  const std::span<const std::byte> bytes = std::span(buffer_).first(packet.size_bytes);
+  constexpr std::size_t kBytes = kHeaderBytes + kMaxInlineBodyBytes;
+  if (buffer_ == nullptr) buffer_ = std::make_unique_for_overwrite<std::byte[]>(kBytes);
+  const std::span buffer(buffer_.get(), kBytes);
+  TRY_SET(os::Packet packet, os::ReceivePacket(socket_.Get(), buffer, kMaxPacketFds, deadline));
+  const std::span<const std::byte> bytes = buffer.first(packet.size_bytes);
   Message message;
   TRY_SET(message.header, DecodeHeader(bytes));
   Header& header = message.header;

@@ -3,7 +3,6 @@
 #include "ipc/control.h"
 
 #include <algorithm>
-#include <fstream>
 #include <limits>
 #include <sstream>
 #include <string>
@@ -12,7 +11,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "test/support/paths.h"
+#include "test/support/hex.h"
 
 namespace cwasi::ipc {
 namespace {
@@ -24,7 +23,8 @@ using ::testing::HasSubstr;
 std::vector<Request> EveryRequest() {
   std::vector<RequestBody> bodies = {
       Hello{},
-      Configure{.payload_budget_bytes = 1ULL << 33U,
+      Configure{.worker_id = 3,
+                .payload_budget_bytes = 1ULL << 33U,
                 .payload = PayloadPolicy::kCopy,
                 .max_payload_bytes = 12'345},
       LoadFunction{.id = 7,
@@ -33,7 +33,8 @@ std::vector<Request> EveryRequest() {
                    .timeout = std::chrono::seconds(30),
                    .embed = Embed::kAllow,
                    .instances = Instances::kFresh,
-                   .zero = Zero::kAlways},
+                   .zero = Zero::kAlways,
+                   .load = Load::kFirstUse},
       ReadFile{.value_id = 11, .name = "coast"},
       WriteFile{.value_id = 12},
       Invoke{.function_id = 7,
@@ -41,12 +42,20 @@ std::vector<Request> EveryRequest() {
              .result_value_id = 13,
              .timeout = std::chrono::milliseconds(1500),
              .step = "thumbs",
-             .parts = {{.value_id = 11, .pass = Pass::kMove, .name = "coast"},
+             .parts = {{.value_id = 11, .pass = Pass::kMove, .name = "coast", .producer = "photos"},
                        {.value_id = 12, .pass = Pass::kCopy, .name = "logo"}},
              .metadata = {{.key = "width", .value = "1600"}, {.key = "note", .value = ""}}},
       Drop{.value_id = 14},
       GetReport{},
       Shutdown{},
+      GiveValue{.value_id = 15,
+                .peer_worker = 4,
+                .as_value_id = 16,
+                .pass = Pass::kCopy,
+                .timeout = std::chrono::seconds(3)},
+      DeclareFunctions{
+          .functions = {{.id = 8, .name = "sheet", .timeout = std::chrono::seconds(20)},
+                        {.id = 9, .name = "encode", .timeout = std::chrono::seconds(30)}}},
   };
   std::vector<Request> requests;
   requests.reserve(bodies.size());
@@ -64,9 +73,7 @@ const ReportReply kReport = {
                .copies = 3,
                .copied_bytes = 4,
                .moved = 5,
-               .hand_over_samples = 6,
-               .hand_over_median = nanoseconds(7),
-               .hand_over_p99 = nanoseconds(8)}},
+               .hand_over = {{.index = 6, .count = 7}, {.index = 639, .count = 8}}}},
     .payload = {.segments = 1, .bytes = 2, .peak_bytes = 3, .mappings = 4}};
 
 const CallError kTrap = {.call_class = CallClass::kGuestTrap,
@@ -94,6 +101,8 @@ std::vector<Response> EveryResponse() {
       {.type = MessageType::kDrop, .body = Done{}},
       {.type = MessageType::kReport, .body = kReport},
       {.type = MessageType::kShutdown, .body = Done{}},
+      {.type = MessageType::kGiveValue, .body = Done{}},
+      {.type = MessageType::kDeclareFunctions, .body = Done{}},
       {.type = MessageType::kInvoke, .body = kTrap},
   };
   std::uint64_t sequence = 100;
@@ -111,35 +120,6 @@ std::vector<std::byte> Encoded(const Response& response) {
   auto bytes = EncodeResponse(response);
   EXPECT_TRUE(bytes) << bytes.error().message;
   return bytes.value_or(std::vector<std::byte>{});
-}
-
-std::string Hex(const std::vector<std::byte>& bytes) {
-  std::string text;
-  for (const std::byte byte : bytes) {
-    constexpr std::string_view kDigits = "0123456789abcdef";
-    const auto value = std::to_integer<unsigned>(byte);
-    if (!text.empty()) text += ' ';
-    text += kDigits[value >> 4U];
-    text += kDigits[value & 15U];
-  }
-  return text;
-}
-
-// All bytes of the page's code blocks that are lines of hex, in order, one string.
-std::string HexLinesOfThePage() {
-  std::ifstream file(test::SourceFolder() / "docs/protocols/control.md");
-  EXPECT_TRUE(file.is_open());
-  std::string all;
-  std::string line;
-  while (std::getline(file, line)) {
-    // "  00: 43 57 ...   comment": two digits and a space, as long as there are any.
-    if (line.size() < 6 || line.substr(0, 2) != "  " || line[4] != ':') continue;
-    for (std::size_t at = 6; at + 1 < line.size() && line[at] != ' '; at += 3) {
-      all += (all.empty() ? "" : " ") + line.substr(at, 2);
-      if (at + 2 >= line.size()) break;
-    }
-  }
-  return all;
 }
 
 TEST(ControlTest, BringsBackEveryRequest) {
@@ -236,7 +216,7 @@ TEST(ControlTest, RefusesEveryHeaderThatIsNotExact) {
   };
   EXPECT_FALSE(with(0, 'X')) << "magic";
   EXPECT_FALSE(with(6, 0)) << "type 0";
-  EXPECT_FALSE(with(6, 10)) << "type 10";
+  EXPECT_FALSE(with(6, 12)) << "type 12";
   EXPECT_FALSE(with(7, 1)) << "type beyond eight bits";
   EXPECT_FALSE(with(8, 1)) << "a response where a request is due";
   EXPECT_FALSE(with(8, 2)) << "kind 2";
@@ -249,12 +229,12 @@ TEST(ControlTest, RefusesEveryHeaderThatIsNotExact) {
 
 TEST(ControlTest, NamesBothVersionsWhenThePeerSpeaksAnother) {
   auto bytes = Encoded(Request{.sequence = 1, .body = Hello{}});
-  bytes[4] = std::byte{2};
+  bytes[4] = std::byte{1};
   const auto request = DecodeRequest(bytes);
   ASSERT_FALSE(request);
   EXPECT_EQ(request.error().code, ErrorCode::kFailedPrecondition);
-  EXPECT_THAT(request.error().message, HasSubstr("version 2"));
   EXPECT_THAT(request.error().message, HasSubstr("version 1"));
+  EXPECT_THAT(request.error().message, HasSubstr("version 2"));
 }
 
 TEST(ControlTest, RefusesAnAnswerThatDoesNotBelongToItsRequest) {
@@ -311,6 +291,20 @@ TEST(ControlTest, RefusesWhatIsOverAFieldsLimit) {
   EXPECT_TRUE(refuses(invoke));
 }
 
+TEST(ControlTest, RefusesBucketsThatAreOutOfOrderOrOverTheirLimits) {
+  const auto encodes = [](std::vector<HistogramBucket> buckets) {
+    ReportReply report;
+    report.edges.push_back({.callee = "f", .hand_over = std::move(buckets)});
+    return EncodeResponse({.type = MessageType::kReport, .body = std::move(report)}).has_value();
+  };
+  EXPECT_TRUE(encodes({{.index = 0, .count = 1}, {.index = 639, .count = kMaxBucketCount}}));
+  EXPECT_FALSE(encodes({{.index = 5, .count = 1}, {.index = 5, .count = 1}}));
+  EXPECT_FALSE(encodes({{.index = 5, .count = 1}, {.index = 4, .count = 1}}));
+  EXPECT_FALSE(encodes({{.index = 640, .count = 1}}));
+  EXPECT_FALSE(encodes({{.index = 1, .count = 0}}));
+  EXPECT_FALSE(encodes({{.index = 1, .count = kMaxBucketCount + 1}}));
+}
+
 TEST(ControlTest, CarriesTheLargestInvoke) {
   Invoke invoke;
   invoke.step = std::string(kMaxValueNameBytes, 's');
@@ -364,13 +358,14 @@ TEST(ControlTest, OnlyRequestsWithAFileOrAModuleCarryADescriptor) {
 TEST(ControlTest, TheExampleOnThePageIsWhatWeSend) {
   const Request request{
       .sequence = 6,
-      .body = Invoke{.function_id = 2,
-                     .request_id = 5,
-                     .result_value_id = 9,
-                     .timeout = std::chrono::seconds(10),
-                     .step = "thumb",
-                     .parts = {{.value_id = 8, .pass = Pass::kMove, .name = "coast"}},
-                     .metadata = {{.key = "width", .value = "320"}}}};
+      .body = Invoke{
+          .function_id = 2,
+          .request_id = 5,
+          .result_value_id = 9,
+          .timeout = std::chrono::seconds(10),
+          .step = "thumb",
+          .parts = {{.value_id = 8, .pass = Pass::kMove, .name = "coast", .producer = "scale"}},
+          .metadata = {{.key = "width", .value = "320"}}}};
   const Response response{.type = MessageType::kInvoke,
                           .sequence = 6,
                           .body = CallError{.call_class = CallClass::kGuestError,
@@ -379,7 +374,8 @@ TEST(ControlTest, TheExampleOnThePageIsWhatWeSend) {
                                             .guest_status = 7,
                                             .message = "not a JPEG",
                                             .frames = {}}};
-  EXPECT_EQ(HexLinesOfThePage(), Hex(Encoded(request)) + " " + Hex(Encoded(response)));
+  EXPECT_EQ(test::HexLinesOfPage("docs/protocols/control.md"),
+            test::Hex(Encoded(request)) + " " + test::Hex(Encoded(response)));
 }
 
 }  // namespace

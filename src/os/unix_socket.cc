@@ -111,6 +111,7 @@ Result<Packet> ReceivePacket(int socket, std::span<std::byte> buffer, std::size_
   // Room for one more than allowed: the kernel drops what does not fit, and one too many is enough
   // to refuse.
   std::vector<std::byte> control(CMSG_SPACE((max_fds + 1) * sizeof(int)));
+  bool was_reset = false;
   for (;;) {
     msghdr message{};
     message.msg_iov = &part;
@@ -120,6 +121,9 @@ Result<Packet> ReceivePacket(int socket, std::span<std::byte> buffer, std::size_
     const ssize_t got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (got < 0) {
       if (errno == EINTR) continue;
+      // A peer that ended without having read all of ours: said once, before what it sent itself,
+      // which is still there (net/unix/af_unix.c, unix_release_sock).
+      if (errno == ECONNRESET && !std::exchange(was_reset, true)) continue;
       if (errno != EAGAIN) return SocketFailure("receive packet", errno);
       TRY(Wait(socket, POLLIN, deadline, "receive packet"));
       continue;
@@ -129,7 +133,10 @@ Result<Packet> ReceivePacket(int socket, std::span<std::byte> buffer, std::size_
     if ((flags & MSG_TRUNC) != 0) {
       return Fail(ErrorCode::kInvalidArgument, "receive packet: longer than the buffer");
     }
-    // Also set when this process had no descriptors left for some of them.
+    // This process had no descriptors left for some of them.
+    if ((flags & MSG_CTRUNC) != 0 && packet.fds.size() < max_fds) {
+      return Fail(ErrorCode::kResourceExhausted, "receive packet: no descriptors left", EMFILE);
+    }
     if ((flags & MSG_CTRUNC) != 0 || packet.fds.size() > max_fds) {
       return Fail(ErrorCode::kInvalidArgument, "receive packet: more descriptors than fit");
     }

@@ -5,46 +5,55 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/call_error.h"
 #include "base/clock.h"
 #include "buf/payload.h"
+#include "worker/hand_over.h"
+#include "worker/value.h"
 
 namespace cwasi::worker {
 
 class Function;
 class Instance;
 
-// What it took to take a payload from its giver, or to bring it to its taker.
-struct HandOver {
-  MonotonicNs duration = 0;
-  std::uint64_t copies = 0;
-  std::uint64_t copied_bytes = 0;
-
-  HandOver& operator+=(const HandOver& other) {
-    duration += other.duration;
-    copies += other.copies;
-    copied_bytes += other.copied_bytes;
-    return *this;
-  }
-};
-
 struct MetadataEntry {
   std::string key;
   std::string value;
 };
 
+// A guest's call of another function; the numbers are checked against its memory already.
+struct GuestCall {
+  std::uint32_t function = 0;
+  std::uint32_t request = 0;
+  std::uint32_t length = 0;
+  std::uint32_t reply_data = 0;
+  std::uint32_t reply_capacity = 0;
+  bool move = false;
+  bool plain_reply_only = false;
+};
+struct GuestCallEnd {
+  std::uint32_t status = 0;  // 0 or a CallClass.
+  CallMode mode = CallMode::kNone;
+  bool may_have_run = false;
+  bool reply_is_buffer = false;
+  std::uint32_t reply_data = 0;
+  std::uint32_t reply_length = 0;
+  std::int32_t guest_status = 0;
+};
+
 // A payload of a request that comes from the workflow.
 struct RequestPart {
-  buf::Payload payload;
+  Value value;
   std::string name;
   std::string producer;  // The step or input it comes from; the edge's other end.
-  HandOver given;        // What taking it from there took.
 };
 
 // What only a call by the workflow has.
@@ -56,9 +65,35 @@ struct WorkflowCall {
   buf::Payload reply = {};
 };
 
+// A call by a function in another worker.
+struct PeerCall {
+  std::uint64_t request_id = 0;
+  std::uint32_t depth = 1;
+  MonotonicNs deadline = kNoDeadline;
+  MonotonicNs given_at = 0;  // When the caller's import began; 0: not to be timed.
+  std::string_view caller;
+  // The request: a payload, or bytes to be copied out once.
+  buf::Payload* payload = nullptr;
+  std::span<const std::byte> once = {};
+  // Where a reply for another trust domain is made if it is not to be copied there; else null.
+  buf::SegmentPool* edge_pool = nullptr;
+  // Called when `once` is of no more use.
+  std::function<void()> delivered = [] {};
+  // Out: the reply, whether the function gave a buffer, and from given_at to the handler.
+  buf::Payload reply = {};
+  bool reply_is_buffer = false;
+  MonotonicNs hand_over = 0;
+  CallMode mode = CallMode::kLocal;
+};
+
 // How a call failed; null if it went well. On the heap, since every call has one and almost none
 // fails.
 using CallFailure = std::unique_ptr<CallError>;
+
+struct StartedCalls;  // worker/started_calls.h
+struct DeleteStartedCalls {
+  void operator()(StartedCalls* calls) const;
+};
 
 // Why a call came to a bad end; made when something fails.
 struct Failures {
@@ -75,8 +110,19 @@ struct Call {
   Call(Function& callee, WorkflowCall& by, std::uint64_t id)
       : function(&callee),
         workflow(&by),
+        outside_reply(&by.reply),
         request_id(id),
         part_count(static_cast<std::uint32_t>(by.parts.size())) {}
+  // By a peer.
+  Call(Function& callee, PeerCall& by)
+      : function(&callee),
+        peer(&by),
+        outside_reply(&by.reply),
+        deadline(by.deadline),
+        request_id(by.request_id),
+        depth(by.depth),
+        part_count(1),
+        mode(by.mode) {}
   // By a guest, inside its own call `outer`.
   Call(Function& callee, Instance& by, const Call& outer, std::uint32_t reply_at,
        std::uint32_t reply_room, bool plain_only)
@@ -92,14 +138,17 @@ struct Call {
         plain_reply_only(plain_only) {}
 
   Function* function;
-  Instance* caller = nullptr;        // The instance that made it; null for the workflow.
+  Instance* caller = nullptr;        // The instance that made it; null from outside the worker.
   WorkflowCall* workflow = nullptr;  // With the workflow's calls.
+  PeerCall* peer = nullptr;          // With those of other workers.
+  buf::Payload* outside_reply = nullptr;  // Where the reply goes to either.
   MonotonicNs deadline = kNoDeadline;
   MonotonicNs granted =
       kNoDeadline;  // At least the time left when it began: spares asking the clock.
   std::uint64_t request_id;
   std::uint32_t depth = 1;
   std::uint32_t part_count;
+  CallMode mode = CallMode::kEmbedded;
 
   // Where a guest caller wants a plain reply.
   std::uint32_t reply_data = 0;
@@ -111,6 +160,7 @@ struct Call {
   std::uint32_t reply_buffer = 0;  // Address in the caller; 0: plain.
   HandOver replied = {};
   std::unique_ptr<Failures> failures = {};
+  std::unique_ptr<StartedCalls, DeleteStartedCalls> started = {};  // By its guest; usually null.
 
   [[nodiscard]] bool WentWell() const { return failures == nullptr || failures->own == nullptr; }
   Failures& Failing() {
@@ -124,23 +174,6 @@ struct Call {
     return false;
   }
   [[nodiscard]] CallError& Why() { return *failures->own; }  // Only if it did not go well.
-};
-
-// Measures one hand-over.
-class HandOverTimer {
- public:
-  explicit HandOverTimer(const buf::PayloadMemory& memory)
-      : memory_(memory), before_(memory.Copies()), start_(FastNow()) {}
-  [[nodiscard]] HandOver Take() const {
-    return {.duration = FastNow() - start_,
-            .copies = memory_.Copies().copies - before_.copies,
-            .copied_bytes = memory_.Copies().bytes - before_.bytes};
-  }
-
- private:
-  const buf::PayloadMemory& memory_;
-  buf::CopyCount before_;
-  MonotonicNs start_;
 };
 
 // An error of the layers below as the class of call error it is for the guests concerned.

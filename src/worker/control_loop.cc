@@ -13,35 +13,70 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "buf/units.h"
 #include "ipc/control_socket.h"
+#include "worker/peer_failure.h"
+#include "worker/peers.h"
+#include "worker/value.h"
+#include "worker/watcher.h"
 #include "worker/worker.h"
 
 namespace cwasi::worker {
 namespace {
 
 constexpr std::chrono::seconds kSendTimeout{10};
+constexpr std::size_t kMaxDiscarded = 65'536;
 static_assert(buf::kDamagedExitCode == ipc::kExitDamaged && kOverrunExitCode == ipc::kExitOverrun);
-
-// What a step or an input made and the next step takes.
-struct Value {
-  buf::Payload payload;
-  std::string producer;
-  HandOver given;  // Counted on the first edge that takes it.
-};
 
 Error MakeError(ErrorCode code, std::string message) {
   return {.code = code, .message = std::move(message)};
 }
 
+// Keeps a report far below the longest message.
+constexpr std::size_t kMaxReportedBuckets = 1'000'000;
+
+std::vector<ipc::HistogramBucket> Buckets(const DurationHistogram& histogram) {
+  std::vector<ipc::HistogramBucket> buckets;
+  for (std::size_t i = 0; i < DurationHistogram::kBuckets; ++i) {
+    const std::uint64_t count = std::min(histogram.Count(i), ipc::kMaxBucketCount);
+    if (count != 0) buckets.push_back({.index = static_cast<std::uint16_t>(i), .count = count});
+  }
+  return buckets;
+}
+
 class ControlLoop {
  public:
-  explicit ControlLoop(UniqueFd socket) : server_(std::move(socket)) {}
+  ControlLoop(WorkerStart start, ipc::Doorbell& bell, Watcher& watcher)
+      : server_(std::move(start.control)),
+        introductions_(std::move(start.introductions)),
+        engine_(std::move(start.engine)),
+        ability_(std::move(start.ability)),
+        mappings_(start.mappings),
+        pagemap_(std::move(start.pagemap)),
+        loadavg_(std::move(start.loadavg)),
+        confined_(std::move(start.confined)),
+        bell_(bell),
+        watcher_(watcher) {}
+  ControlLoop(const ControlLoop&) = delete;
+  ControlLoop& operator=(const ControlLoop&) = delete;
+  ControlLoop(ControlLoop&&) = delete;
+  ControlLoop& operator=(ControlLoop&&) = delete;
+  // Values and instances hold segments of peers, and peers hold segments of the worker's pool.
+  ~ControlLoop() {
+    values_.clear();
+    if (worker_ == nullptr) return;
+    worker_->DropInstances();
+    worker_->SetPeers(nullptr);
+    peers_.reset();
+  }
 
   int Serve() {
+    if (auto watched = watcher_.Add(server_.Fd(), Watcher::For::kPackets); !watched)
+      return Ended(watched.error());
     for (;;) {
       WaitForRequest();
       auto request = server_.Next(DeadlineAfter(Now(), kSendTimeout));
@@ -60,17 +95,19 @@ class ControlLoop {
     return 1;
   }
 
-  // Uses the time until the next request to give memory back.
+  // Uses the time until the next request to serve peers and to give memory back.
   void WaitForRequest() {
     for (;;) {
-      int timeout_ms = -1;  // cwasi's death ends the socket, so this wait ends.
-      if (worker_ != nullptr && worker_->NextIdleWork() != kNoDeadline)
-        timeout_ms = static_cast<int>(std::clamp<MonotonicNs>(
-            (worker_->NextIdleWork() - FastNow()) / 1'000'000 + 1, 0, 60'000));
+      // Before there are peers, and where they cannot be waited for, this is the wait.
+      const int timeout_ms = peers_ != nullptr ? 0 : -1;
       pollfd ready{.fd = server_.Fd(), .events = POLLIN, .revents = 0};
       const int n = ::poll(&ready, 1, timeout_ms);
       if (n != 0 && !(n < 0 && errno == EINTR)) return;
-      if (worker_ != nullptr) worker_->WhenIdle(FastNow());
+      if (peers_ == nullptr) continue;
+      // cwasi's death ends the socket, which rings, so this wait ends.
+      peers_->Serve(worker_->NextIdleWork());
+      const MonotonicNs now = FastNow();
+      if (now >= worker_->NextIdleWork()) worker_->WhenIdle(now);
     }
   }
 
@@ -87,7 +124,6 @@ class ControlLoop {
   ipc::ResponseBody On(const ipc::Hello& /*hello*/, UniqueFd& /*fd*/) {
     if (greeted_) return OutOfState();
     greeted_ = true;
-    ability_ = buf::MeasureMoveAbility();
     return ipc::HelloReply{
         .pid = static_cast<std::uint32_t>(::getpid()),
         .page_bytes = buf::kPageBytes,
@@ -106,30 +142,71 @@ class ControlLoop {
                                   ? buf::MovePolicy::kCopyAll
                                   : buf::MovePolicy::kAuto;
     options.payloads.ability = ability_;
-    auto worker = Worker::Create(options);
-    if (!worker) return worker.error();
-    worker_ = std::move(*worker);
+    options.payloads.mappings = mappings_;
+    options.load_missing = [this](std::string_view name) { LoadByName(name); };
+    if (auto supported = ipc::WaitSet::Supported(); !supported) return supported.error();
+    worker_ = Worker::Create(options, std::move(engine_));
+    if (pagemap_.IsOpen()) worker_->Payloads().SetScanner(buf::PageScanner(std::move(pagemap_)));
+    peers_ = std::make_unique<Peers>(*worker_, bell_, watcher_);
+    if (loadavg_.IsOpen()) peers_->Spinning().SetLoadavg(std::move(loadavg_));
+    worker_->SetPeers(peers_.get());
+    if (confined_)
+      if (auto confined = confined_(); !confined) return confined.error();
+    peers_->SetOnValue([this](std::uint64_t id, Value value) {
+      return discarded_.erase(id) != 0 || values_.emplace(id, std::move(value)).second;
+    });
+    if (auto used = peers_->Use(ipc::IntroductionSocket(std::move(introductions_))); !used)
+      return used.error();
     return ipc::Done{};
   }
 
   ipc::ResponseBody On(const ipc::LoadFunction& load, UniqueFd& fd) {
     if (!Ready()) return OutOfState();
-    if (functions_.contains(load.id))
-      return MakeError(ErrorCode::kAlreadyExists,
-                       "function " + std::to_string(load.id) + " is loaded");
+    if (IsKnown(load.id)) return FunctionExists(load.id);
     FunctionSpec spec{
         .name = load.name,
+        .number = load.id,
         .embed = load.embed == ipc::Embed::kAllow ? Embed::kAllow : Embed::kDeny,
         .memory_limit_bytes = load.memory_limit_bytes,
         .timeout = load.timeout,
         .instances =
             load.instances == ipc::Instances::kFresh ? Instances::kFresh : Instances::kReused,
         .zero = load.zero == ipc::Zero::kAlways ? buf::Zero::kAlways : buf::Zero::kNo};
-    // The engine maps a path; this one names the very file that cwasi opened.
-    auto id = worker_->Load(std::move(spec), "/proc/self/fd/" + std::to_string(fd.Get()));
-    if (!id) return id.error();
-    functions_.emplace(load.id, *id);
+    if (load.load == ipc::Load::kFirstUse) {
+      unloaded_.emplace(load.id, Unloaded{.spec = std::move(spec), .module = std::move(fd)});
+      return ipc::Done{};
+    }
+    if (auto loaded = LoadModule(load.id, {.spec = std::move(spec), .module = std::move(fd)});
+        !loaded)
+      return loaded.error();
     return ipc::Done{};
+  }
+
+  // A function whose module waits for its first use.
+  struct Unloaded {
+    FunctionSpec spec;
+    UniqueFd module;
+  };
+  Result<> LoadModule(std::uint32_t id, Unloaded function) {
+    // The engine maps a path; this one names the very file that cwasi opened.
+    TRY_SET(const auto mine,
+            worker_->Load(std::move(function.spec),
+                          "/proc/self/fd/" + std::to_string(function.module.Get())));
+    functions_.emplace(id, mine);
+    return {};
+  }
+  // Out of unloaded_ first: starting it may look for functions, itself too.
+  Result<> LoadFirst(std::unordered_map<std::uint32_t, Unloaded>::iterator it) {
+    auto node = unloaded_.extract(it);
+    return LoadModule(node.key(), std::move(node.mapped()));
+  }
+  void LoadByName(std::string_view name) {
+    const auto it = std::ranges::find_if(
+        unloaded_, [&](const auto& entry) { return entry.second.spec.name == name; });
+    if (it == unloaded_.end()) return;
+    if (auto loaded = LoadFirst(it); !loaded)
+      std::fprintf(stderr, "cwasi-host: function %s: %s\n", std::string(name).c_str(),
+                   loaded.error().message.c_str());
   }
 
   ipc::ResponseBody On(const ipc::ReadFile& read, UniqueFd& fd) {
@@ -145,8 +222,7 @@ class ControlLoop {
     if (!payload) return payload.error();
     const auto bytes = payload->Size();
     // Reading is the file's cost, not the edge's.
-    values_.emplace(read.value_id,
-                    Value{.payload = std::move(*payload), .producer = read.name, .given = {}});
+    values_.emplace(read.value_id, Value{.payload = std::move(*payload)});
     return ipc::FileReply{.bytes = bytes};
   }
 
@@ -154,13 +230,42 @@ class ControlLoop {
     if (!Ready()) return OutOfState();
     const auto it = values_.find(write.value_id);
     if (it == values_.end()) return NoSuchValue(write.value_id);
-    if (auto written = it->second.payload.WriteTo(fd.Get()); !written) return written.error();
-    return ipc::FileReply{.bytes = it->second.payload.Size()};
+    if (auto written = it->second.WriteTo(fd.Get()); !written) return written.error();
+    return ipc::FileReply{.bytes = it->second.Size()};
   }
 
   ipc::ResponseBody On(const ipc::Drop& drop, UniqueFd& /*fd*/) {
     if (!Ready()) return OutOfState();
-    if (values_.erase(drop.value_id) == 0) return NoSuchValue(drop.value_id);
+    if (values_.erase(drop.value_id) != 0) return ipc::Done{};
+    if (peers_->Links() == 0 || discarded_.size() == kMaxDiscarded)
+      return NoSuchValue(drop.value_id);
+    discarded_.insert(drop.value_id);  // It may be on its way.
+    return ipc::Done{};
+  }
+
+  ipc::ResponseBody On(const ipc::GiveValue& give, UniqueFd& /*fd*/) {
+    if (!Ready()) return OutOfState();
+    const auto it = values_.find(give.value_id);
+    if (it == values_.end()) return NoSuchValue(give.value_id);
+    const MonotonicNs deadline = DeadlineAfter(Now(), give.timeout);
+    Value value = TakeValue(it, give.pass);
+    // While it waits, values come, so `it` is of no more use.
+    const std::size_t size = value.Size();
+    auto given = peers_->Give(give.peer_worker, value, give.as_value_id, deadline);
+    if (given) return ipc::Done{};
+    // Unless the peer may have it: then it is lost, and is no empty value.
+    if (give.pass == ipc::Pass::kMove && value.Size() == size)
+      values_.emplace(give.value_id, std::move(value));
+    return given.error();
+  }
+
+  ipc::ResponseBody On(const ipc::DeclareFunctions& declare, UniqueFd& /*fd*/) {
+    if (!Ready()) return OutOfState();
+    for (const auto& function : declare.functions)
+      if (IsKnown(function.id)) return FunctionExists(function.id);
+    for (const auto& function : declare.functions)
+      if (!peers_->Declare({function.id, function.name, function.timeout}))
+        return FunctionExists(function.id);
     return ipc::Done{};
   }
 
@@ -172,23 +277,67 @@ class ControlLoop {
   ipc::ResponseBody On(const ipc::Invoke& invoke, UniqueFd& /*fd*/);
   ipc::ResponseBody On(const ipc::GetReport& report, UniqueFd& fd);
 
+  using Values = std::unordered_map<std::uint64_t, Value>;
   static Error NoSuchValue(std::uint64_t id) {
     return MakeError(ErrorCode::kNotFound, "no value " + std::to_string(id));
+  }
+  [[nodiscard]] bool IsKnown(std::uint32_t id) const {
+    return functions_.contains(id) || unloaded_.contains(id) || peers_->Knows(id);
+  }
+  static Error FunctionExists(std::uint32_t id) {
+    return MakeError(ErrorCode::kAlreadyExists, "function " + std::to_string(id) + " is known");
   }
   static Error ValueExists(std::uint64_t id) {
     return MakeError(ErrorCode::kAlreadyExists, "value " + std::to_string(id) + " exists");
   }
 
+  // Until those that peers give have come. No guest has run on failure.
+  tl::expected<void, CallError> AwaitParts(const std::vector<ipc::Part>& parts,
+                                           MonotonicNs deadline);
+  Value TakeValue(Values::iterator it, ipc::Pass pass);
   Result<std::vector<RequestPart>> TakeParts(const std::vector<ipc::Part>& parts);
   void PutBack(const std::vector<ipc::Part>& parts, std::vector<RequestPart>& taken);
 
   ipc::ControlServer server_;
+  UniqueFd introductions_;  // Until Configure.
   bool greeted_ = false;
+  PreparedEngine engine_;  // Until Configure.
   buf::MoveAbility ability_;
+  std::size_t mappings_;
+  UniqueFd pagemap_;  // Until Configure, as loadavg_.
+  UniqueFd loadavg_;
+  std::function<Result<>()> confined_;
+  ipc::Doorbell& bell_;
+  Watcher& watcher_;
   std::unique_ptr<Worker> worker_;
+  std::unique_ptr<Peers> peers_;                                // With worker_.
   std::unordered_map<std::uint32_t, std::uint32_t> functions_;  // cwasi's number to the worker's.
-  std::unordered_map<std::uint64_t, Value> values_;  // Destroyed before the pool in worker_.
+  std::unordered_map<std::uint32_t, Unloaded> unloaded_;
+  Values values_;
+  std::unordered_set<std::uint64_t> discarded_;  // Dropped before they came.
 };
+
+tl::expected<void, CallError> ControlLoop::AwaitParts(const std::vector<ipc::Part>& parts,
+                                                      MonotonicNs deadline) {
+  const auto all_here = [&] {
+    return std::ranges::all_of(parts,
+                               [&](const auto& part) { return values_.contains(part.value_id); });
+  };
+  // Without peers a value that is not here never comes: TakeParts says so.
+  if (all_here() || peers_->Links() == 0) return {};
+  const auto came = peers_->TakeValuesUntil(all_here, deadline);
+  if (came) return {};
+  const bool late = came.error().code == ErrorCode::kDeadlineExceeded;
+  return tl::unexpected(
+      LocalError(late ? CallClass::kTimeout : CallClass::kUnavailable, late, came.error().message));
+}
+
+Value ControlLoop::TakeValue(Values::iterator it, ipc::Pass pass) {
+  if (pass == ipc::Pass::kCopy) return it->second.ForOneTaker();
+  Value last = it->second.ForLastTaker();
+  values_.erase(it);
+  return last;
+}
 
 Result<std::vector<RequestPart>> ControlLoop::TakeParts(const std::vector<ipc::Part>& parts) {
   std::vector<RequestPart> taken;
@@ -199,24 +348,8 @@ Result<std::vector<RequestPart>> ControlLoop::TakeParts(const std::vector<ipc::P
       PutBack(parts, taken);
       return tl::unexpected(NoSuchValue(part.value_id));
     }
-    RequestPart mine{.payload = {},
-                     .name = part.name,
-                     .producer = it->second.producer,
-                     .given = std::exchange(it->second.given, {})};
-    if (part.pass == ipc::Pass::kMove) {
-      mine.payload = std::move(it->second.payload);
-      values_.erase(it);
-    } else {
-      const HandOverTimer timer(worker_->Payloads());
-      auto copy = it->second.payload.Duplicate(worker_->Payloads());
-      if (!copy) {
-        PutBack(parts, taken);
-        return tl::unexpected(std::move(copy).error());
-      }
-      mine.payload = std::move(*copy);
-      mine.given += timer.Take();
-    }
-    taken.push_back(std::move(mine));
+    taken.push_back(
+        {.value = TakeValue(it, part.pass), .name = part.name, .producer = part.producer});
   }
   return taken;
 }
@@ -225,25 +358,29 @@ Result<std::vector<RequestPart>> ControlLoop::TakeParts(const std::vector<ipc::P
 void ControlLoop::PutBack(const std::vector<ipc::Part>& parts, std::vector<RequestPart>& taken) {
   for (std::size_t i = 0; i < taken.size(); ++i) {
     if (parts[i].pass != ipc::Pass::kMove) continue;
-    values_.emplace(parts[i].value_id, Value{.payload = std::move(taken[i].payload),
-                                             .producer = std::move(taken[i].producer),
-                                             .given = taken[i].given});
+    values_.emplace(parts[i].value_id, std::move(taken[i].value));
   }
 }
 
 ipc::ResponseBody ControlLoop::On(const ipc::Invoke& invoke, UniqueFd& /*fd*/) {
   if (!Ready()) return OutOfState();
+  if (const auto it = unloaded_.find(invoke.function_id); it != unloaded_.end()) {
+    if (auto loaded = LoadFirst(it); !loaded) return loaded.error();
+  }
   const auto function = functions_.find(invoke.function_id);
   if (function == functions_.end())
     return MakeError(ErrorCode::kNotFound, "no function " + std::to_string(invoke.function_id));
   if (values_.contains(invoke.result_value_id)) return ValueExists(invoke.result_value_id);
+  const MonotonicNs start = Now();
+  if (auto here = AwaitParts(invoke.parts, DeadlineAfter(start, invoke.timeout)); !here)
+    return std::move(here).error();
   auto parts = TakeParts(invoke.parts);
   if (!parts) return parts.error();
   Request request{.id = invoke.request_id,
                   .step = invoke.step,
                   .parts = std::move(*parts),
                   .metadata = {},
-                  .timeout = invoke.timeout};
+                  .timeout = invoke.timeout - std::chrono::nanoseconds(Now() - start)};
   for (const auto& entry : invoke.metadata) request.metadata.push_back({entry.key, entry.value});
   auto reply = worker_->Invoke(function->second, request);
   if (!reply) {
@@ -251,29 +388,28 @@ ipc::ResponseBody ControlLoop::On(const ipc::Invoke& invoke, UniqueFd& /*fd*/) {
     return std::move(reply).error();
   }
   const auto bytes = reply->payload.Size();
-  values_.emplace(
-      invoke.result_value_id,
-      Value{.payload = std::move(reply->payload), .producer = invoke.step, .given = reply->given});
+  values_.emplace(invoke.result_value_id,
+                  Value{.payload = std::move(reply->payload), .given = reply->given});
   return ipc::InvokeReply{.result_bytes = bytes, .duration = reply->duration};
 }
 
 ipc::ResponseBody ControlLoop::On(const ipc::GetReport& /*report*/, UniqueFd& /*fd*/) {
   if (!Ready()) return OutOfState();
   ipc::ReportReply reply;
+  std::size_t buckets = 0;
   for (const auto& [name, edge] : worker_->Edges().All()) {
     if (reply.edges.size() == ipc::kMaxEdges) break;
-    reply.edges.push_back(
-        {.caller = name.caller,
-         .callee = name.callee,
-         .mode = CallMode::kEmbedded,
-         .calls = edge->calls,
-         .payload_bytes = edge->payload_bytes,
-         .copies = edge->copies,
-         .copied_bytes = edge->copied_bytes,
-         .moved = edge->moved,
-         .hand_over_samples = edge->hand_over.Total(),
-         .hand_over_median = std::chrono::nanoseconds(edge->hand_over.Quantile(0.5)),
-         .hand_over_p99 = std::chrono::nanoseconds(edge->hand_over.Quantile(0.99))});
+    reply.edges.push_back({.caller = name.caller,
+                           .callee = name.callee,
+                           .mode = name.mode,
+                           .calls = edge->calls,
+                           .payload_bytes = edge->payload_bytes,
+                           .copies = edge->copies,
+                           .copied_bytes = edge->copied_bytes,
+                           .moved = edge->moved,
+                           .hand_over = {}});
+    if (buckets < kMaxReportedBuckets) reply.edges.back().hand_over = Buckets(edge->hand_over);
+    buckets += reply.edges.back().hand_over.size();
   }
   auto& memory = worker_->Payloads();
   const auto pool = memory.Pool().GetStats();
@@ -286,8 +422,21 @@ ipc::ResponseBody ControlLoop::On(const ipc::GetReport& /*report*/, UniqueFd& /*
 
 }  // namespace
 
-int ServeControl(UniqueFd socket) {
-  return ControlLoop(std::move(socket)).Serve();
+int ServeControl(WorkerStart start) {
+  ipc::Doorbell bell;
+  auto watcher = Watcher::Create(bell);
+  if (!watcher) {
+    std::fprintf(stderr, "cwasi-host: %s\n", watcher.error().message.c_str());
+    return 1;
+  }
+  int code = 1;
+  RunOnGuestThread(
+      [&] {
+        code = ControlLoop(std::move(start), bell, *watcher).Serve();
+        watcher->Stop();
+      },
+      [&] { watcher->Run(); });
+  return code;
 }
 
 }  // namespace cwasi::worker

@@ -5,10 +5,6 @@
 
 #pragma once
 
-#include <array>
-#include <bit>
-#include <cmath>
-#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -16,51 +12,10 @@
 #include <utility>
 
 #include "base/call_error.h"
-#include "base/clock.h"
+#include "base/duration_histogram.h"
+#include "buf/view_history.h"
 
 namespace cwasi::worker {
-
-// Counts of durations in buckets of at most 1/16 relative width. Fixed size, no allocation.
-class DurationHistogram {
- public:
-  void Add(MonotonicNs duration) {
-    ++counts_[BucketOf(duration)];
-    ++total_;
-  }
-  [[nodiscard]] std::uint64_t Total() const { return total_; }
-  // The upper end of the bucket that holds the quantile, 0 < q <= 1. 0 if there are no samples.
-  [[nodiscard]] MonotonicNs Quantile(double q) const {
-    if (total_ == 0) return 0;
-    auto rank = static_cast<std::uint64_t>(std::llround(q * static_cast<double>(total_)));
-    rank = rank == 0 ? 1 : rank;
-    std::uint64_t seen = 0;
-    for (std::size_t i = 0; i < counts_.size(); ++i) {
-      seen += counts_[i];
-      if (seen >= rank) return UpperEnd(i);
-    }
-    return UpperEnd(counts_.size() - 1);
-  }
-
-  static constexpr std::size_t BucketOf(MonotonicNs duration) {
-    const auto d = static_cast<std::uint64_t>(duration < 0 ? 0 : duration);
-    if (d < 2 * kSteps) return d;
-    const auto exponent = static_cast<std::size_t>(std::bit_width(d)) - 1;  // At least 5.
-    const std::size_t step = (d >> (exponent - 4)) & (kSteps - 1);
-    const std::size_t bucket = (exponent - 3) * kSteps + step;
-    return bucket < kBuckets ? bucket : kBuckets - 1;
-  }
-  static constexpr MonotonicNs UpperEnd(std::size_t bucket) {
-    if (bucket < 2 * kSteps) return static_cast<MonotonicNs>(bucket);
-    const std::size_t exponent = bucket / kSteps + 3;
-    return static_cast<MonotonicNs>(((kSteps + bucket % kSteps + 1) << (exponent - 4)) - 1);
-  }
-
- private:
-  static constexpr std::size_t kSteps = 16;
-  static constexpr std::size_t kBuckets = 40 * kSteps;  // To about 2^42 ns, over an hour.
-  std::array<std::uint32_t, kBuckets> counts_{};
-  std::uint64_t total_ = 0;
-};
 
 struct EdgeStats {
   std::uint64_t calls = 0;
@@ -69,11 +24,13 @@ struct EdgeStats {
   std::uint64_t copied_bytes = 0;
   std::uint64_t moved = 0;
   DurationHistogram hand_over;
+  buf::ViewHistory views;  // Of payloads that others take, too.
 };
 
 struct EdgeName {
   std::string caller;
   std::string callee;
+  CallMode mode = CallMode::kEmbedded;
   auto operator<=>(const EdgeName&) const = default;
 };
 

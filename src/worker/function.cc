@@ -47,11 +47,15 @@ std::vector<wasm::HostImport> AllImports() {
 
 }  // namespace
 
+const std::vector<wasm::HostImport>& Function::Imports() {
+  static const auto imports = AllImports();
+  return imports;
+}
+
 Result<std::unique_ptr<Function>> Function::Load(FunctionSpec spec, std::uint32_t id,
                                                  std::unique_ptr<wasm::Module> module) {
-  static const auto imports = AllImports();
   TRY(CheckExports(module->Exports()));
-  TRY_SET(auto linked, module->Link(imports));
+  TRY_SET(auto linked, module->Link(Imports()));
   return std::unique_ptr<Function>(
       new Function(std::move(spec), id, std::move(module), std::move(linked)));
 }

@@ -33,7 +33,8 @@ enum class Instances : std::uint8_t { kReused, kFresh };
 
 struct FunctionSpec {
   std::string name;
-  Embed embed = Embed::kDeny;  // May other functions of the trust domain embed it?
+  std::uint32_t number = UINT32_MAX;  // By which other workers call it.
+  Embed embed = Embed::kDeny;         // May other functions of the trust domain embed it?
   std::size_t memory_limit_bytes = std::size_t{512}
                                    << 20;  // Its own memory; payload windows come on top.
   std::chrono::nanoseconds timeout = std::chrono::seconds(60);
@@ -45,6 +46,10 @@ class Function {
  public:
   // Idle instances that are kept.
   static constexpr std::size_t kMaxIdle = 16;
+
+  // What all functions may import; made by the first call, so that a zygote can have it made before
+  // it forks.
+  static const std::vector<wasm::HostImport>& Imports();
 
   // Checks that the module is a function of the guest ABI and links it. Errors: kInvalidArgument
   // (exports missing or of another type, imports nobody provides: all are named).

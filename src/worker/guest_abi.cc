@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "worker/instance.h"
+#include "worker/started_calls.h"
 #include "worker/worker.h"
 
 namespace cwasi::worker {
@@ -93,10 +94,10 @@ HostAction FunctionFind(void* context, Value* values) {
   if (self.CallUnderWay() == nullptr || length > kMaxNameBytes || !view.Has(name, length) ||
       !view.HasAligned<std::uint32_t>(out))
     return Return(values, StatusOf(CallClass::kInvalid));
-  const Function* function = self.Runtime().Find(view.Text(name, length));
-  if (function == nullptr) return Return(values, StatusOf(CallClass::kNotFound));
-  if (function->Spec().embed != Embed::kAllow) return Return(values, StatusOf(CallClass::kDenied));
-  view.Store(out, function->Id());
+  const auto number = self.Runtime().FindCallee(view.Text(name, length));
+  self.ResumeDeadline();  // It may have been loaded now, within a time of its own.
+  if (!number) return Return(values, StatusOf(number.error()));
+  view.Store(out, *number);
   return Return(values, kOk);
 }
 
@@ -131,6 +132,64 @@ HostAction CallFunction(void* context, Value* values) {
   // A memory never shrinks or moves, so what was checked still holds.
   StoreReply(view, reply_at, end);
   return Return(values, end.status);
+}
+
+HostAction CallStart(void* context, Value* values) {
+  Instance& self = Instance::Of(context);
+  const std::uint32_t flags = values[3].u32;
+  const std::uint32_t out = values[4].u32;
+  const View view(self);
+  const GuestCall call{.function = values[0].u32,
+                       .request = values[1].u32,
+                       .length = values[2].u32,
+                       .move = (flags & kMove) != 0};
+  if (self.CallUnderWay() == nullptr || (flags & ~kMove) != 0 ||
+      !view.HasAligned<std::uint32_t>(out) || (!call.move && !view.Has(call.request, call.length)))
+    return Return(values, StatusOf(CallClass::kInvalid));
+  std::uint32_t number = 0;
+  const std::uint32_t status = self.Runtime().StartFromGuest(self, call, number);
+  if (!self.IsSound()) return HostAction::kUnwind;
+  if (status == kOk) view.Store(out, number);
+  return Return(values, status);
+}
+
+HostAction CallWait(void* context, Value* values) {
+  Instance& self = Instance::Of(context);
+  const std::uint32_t calls = values[0].u32;
+  const std::uint32_t count = values[1].u32;
+  const std::uint32_t flags = values[2].u32;
+  const std::uint32_t reply_at = values[3].u32;
+  const std::uint32_t out = values[4].u32;
+  const View view(self);
+  if (self.CallUnderWay() == nullptr || (flags & ~kPlainReply) != 0 || count > kMaxStartedCalls ||
+      !view.HasWords(calls, std::uint64_t{4} * count) || !view.HasWords(reply_at, kReplyBytes) ||
+      !view.HasAligned<std::uint32_t>(out))
+    return Return(values, StatusOf(CallClass::kInvalid));
+  const GuestCall place{.reply_data = view.LoadWord(reply_at + kReplyData),
+                        .reply_capacity = view.LoadWord(reply_at + kReplyCapacity),
+                        .plain_reply_only = (flags & kPlainReply) != 0};
+  if (!view.Has(place.reply_data, place.reply_capacity))
+    return Return(values, StatusOf(CallClass::kInvalid));
+  std::vector<std::uint32_t> numbers(count);
+  for (std::uint32_t i = 0; i < count; ++i) numbers[i] = view.LoadWord(calls + 4 * i);
+  GuestCallEnd end{.status = StatusOf(CallClass::kInvalid), .reply_data = place.reply_data};
+  const auto ended = self.Runtime().WaitFromGuest(self, numbers, place, end);
+  if (!self.IsSound()) return HostAction::kUnwind;
+  if (!ended) return Return(values, StatusOf(CallClass::kInvalid));
+  view.Store(out, static_cast<std::uint32_t>(*ended));
+  StoreReply(view, reply_at, end);
+  return Return(values, end.status);
+}
+
+HostAction BufferNewFor(void* context, Value* values) {
+  Instance& self = Instance::Of(context);
+  const std::uint32_t out = values[2].u32;
+  if (self.CallUnderWay() == nullptr || !View(self).HasAligned<std::uint32_t>(out))
+    return Return(values, StatusOf(CallClass::kInvalid));
+  const auto address = self.Runtime().NewBuffer(self, values[1].u32, values[0].u32);
+  if (!address) return ReturnIfSound(self, values, StatusOf(address.error()));
+  View(self).Store(out, *address);
+  return Return(values, kOk);
 }
 
 HostAction BufferNew(void* context, Value* values) {
@@ -189,7 +248,7 @@ HostAction PartTake(void* context, Value* values) {
   if (call == nullptr || call->workflow == nullptr || index >= call->workflow->parts.size() ||
       call->workflow->taken[index] || !View(self).HasAligned<WirePart>(out))
     return Return(values, StatusOf(CallClass::kInvalid));
-  const auto length = static_cast<std::uint32_t>(call->workflow->parts[index].payload.Size());
+  const auto length = static_cast<std::uint32_t>(call->workflow->parts[index].value.Size());
   const auto address = self.Runtime().BringPart(self, *call, index);
   if (!address) return ReturnIfSound(self, values, StatusOf(ClassOf(address.error())));
   View(self).Store(out, WirePart{.data = *address, .length = length});
@@ -216,9 +275,11 @@ std::optional<std::string_view> PartName(const Call& call, std::string_view key)
 
 std::optional<std::string> FindMetadata(const Call& call, std::string_view key) {
   if (key == "cwasi.function") return std::string(call.function->Name());
-  if (key == "cwasi.caller")
+  if (key == "cwasi.caller") {
+    if (call.peer != nullptr) return std::string(call.peer->caller);
     return std::string(call.caller == nullptr ? "" : call.caller->Of().Name());
-  if (key == "cwasi.mode") return std::string(Name(CallMode::kEmbedded));
+  }
+  if (key == "cwasi.mode") return std::string(Name(call.mode));
   if (key == "cwasi.request_id") return std::to_string(call.request_id);
   if (const auto name = PartName(call, key)) return std::string(*name);
   if (call.workflow == nullptr) return std::nullopt;
@@ -255,6 +316,13 @@ HostAction Deadline(void* context, Value* values) {
   return HostAction::kReturn;
 }
 
+template <wasm::HostFunction kFunction>
+HostAction InHost(void* context, Value* values) {
+  Instance& self = Instance::Of(context);
+  const Instance::HostScope host(self);
+  return self.MayEnterHost() ? kFunction(context, values) : HostAction::kUnwind;
+}
+
 std::vector<wasm::HostImport> MakeImports() {
   struct Entry {
     std::string_view name;
@@ -262,17 +330,20 @@ std::vector<wasm::HostImport> MakeImports() {
     wasm::ValueType result;
     wasm::HostFunction function;
   };
-  constexpr std::array<Entry, 10> kEntries = {{
-      {"function_find", 3, wasm::ValueType::kI32, FunctionFind},
-      {"call", 5, wasm::ValueType::kI32, CallFunction},
-      {"buffer_new", 2, wasm::ValueType::kI32, BufferNew},
-      {"buffer_free", 1, wasm::ValueType::kI32, BufferFree},
-      {"buffer_retain", 1, wasm::ValueType::kI32, BufferRetain},
-      {"respond", 3, wasm::ValueType::kI32, Respond},
-      {"part_count", 0, wasm::ValueType::kI32, PartCount},
-      {"part_take", 2, wasm::ValueType::kI32, PartTake},
-      {"metadata", 5, wasm::ValueType::kI32, Metadata},
-      {"deadline", 0, wasm::ValueType::kI64, Deadline},
+  constexpr std::array<Entry, 13> kEntries = {{
+      {"function_find", 3, wasm::ValueType::kI32, InHost<FunctionFind>},
+      {"call", 5, wasm::ValueType::kI32, InHost<CallFunction>},
+      {"call_start", 5, wasm::ValueType::kI32, InHost<CallStart>},
+      {"call_wait", 5, wasm::ValueType::kI32, InHost<CallWait>},
+      {"buffer_new", 2, wasm::ValueType::kI32, InHost<BufferNew>},
+      {"buffer_new_for", 3, wasm::ValueType::kI32, InHost<BufferNewFor>},
+      {"buffer_free", 1, wasm::ValueType::kI32, InHost<BufferFree>},
+      {"buffer_retain", 1, wasm::ValueType::kI32, InHost<BufferRetain>},
+      {"respond", 3, wasm::ValueType::kI32, InHost<Respond>},
+      {"part_count", 0, wasm::ValueType::kI32, InHost<PartCount>},
+      {"part_take", 2, wasm::ValueType::kI32, InHost<PartTake>},
+      {"metadata", 5, wasm::ValueType::kI32, InHost<Metadata>},
+      {"deadline", 0, wasm::ValueType::kI64, InHost<Deadline>},
   }};
   std::vector<wasm::HostImport> imports;
   imports.reserve(kEntries.size());

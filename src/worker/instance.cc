@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "worker/started_calls.h"
 #include "worker/worker.h"
 
 namespace cwasi::worker {
@@ -61,7 +62,9 @@ Instance::~Instance() {
 std::unique_ptr<Instance> Instance::Start(Worker& worker, Function& function,
                                           CallFailure& failure) {
   auto instance = std::unique_ptr<Instance>(new Instance(worker, function));
+  worker.Ticker().CrossBoundary();  // For the start function.
   auto started = function.Linked().Instantiate(static_cast<wasi::Guest*>(instance.get()), 1);
+  worker.Ticker().CrossBoundary();
   if (!started) {
     auto& why = started.error();
     if (why.trap != nullptr || why.unwound) {
@@ -112,6 +115,12 @@ Result<std::unique_ptr<buf::GuestMemory>> Instance::MakeMemory(buf::GuestMemory:
 void Instance::TakeInterrupts(std::uint32_t interrupts) {
   interrupts_seen_ = interrupts;
   wasm_->SetInterruptDeadline(1);
+}
+
+bool Instance::MayEnterHostInterrupted() {
+  if (!OutOfTime()) return true;  // The interrupt was for a call that has ended.
+  Fail({.call_class = CallClass::kTimeout, .message = "ran out of time"});
+  return false;
 }
 
 bool Instance::OutOfTime() const {
@@ -176,6 +185,8 @@ bool Instance::Run(Call& call, std::uint32_t address, std::uint32_t length) {
   values[1].i64 = length;
   call_ = &call;
   const bool returned = CallGuest(handle_, values);
+  if (call.started != nullptr) [[unlikely]]
+    worker_.GiveUpStarted(call);
   call_ = nullptr;
   if (returned && values[0].i32 == 0) [[likely]]
     return call.WentWell();

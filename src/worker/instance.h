@@ -68,6 +68,25 @@ class Instance final : public wasi::Guest, private buf::ArenaSource {
   // After a nested call: the time of this one counts again.
   void ResumeDeadline() { ArmInterrupt(); }
 
+  // Around each import of `cwasi`. What the host does there is not the guest's doing (kGrace).
+  class HostScope {
+   public:
+    explicit HostScope(Instance& guest) : ticker_(guest.ticker_) { ticker_.CrossBoundary(); }
+    HostScope(const HostScope&) = delete;
+    HostScope& operator=(const HostScope&) = delete;
+    HostScope(HostScope&&) = delete;
+    HostScope& operator=(HostScope&&) = delete;
+    ~HostScope() { ticker_.CrossBoundary(); }
+
+   private:
+    DeadlineTicker& ticker_;
+  };
+  // False: its time is over, and Failure() says so. A guest of nothing but imports and bulk
+  // operations meets no other check.
+  [[nodiscard]] bool MayEnterHost() {
+    return ticker_.Interrupts() == interrupts_seen_ || MayEnterHostInterrupted();
+  }
+
   // For MemoryFactory. `shape` lacks the limit.
   Result<std::unique_ptr<buf::GuestMemory>> MakeMemory(buf::GuestMemory::Shape shape);
 
@@ -88,7 +107,9 @@ class Instance final : public wasi::Guest, private buf::ArenaSource {
   [[nodiscard]] bool CallGuest(const wasm::FunctionHandle& function,
                                std::span<wasm::Value> values) {
     ArmInterrupt();
+    ticker_.CrossBoundary();
     const wasm::Outcome outcome = wasm_->Call(function, values);
+    ticker_.CrossBoundary();
     if (outcome.kind == wasm::Outcome::Kind::kReturned) [[likely]]
       return true;
     FailBy(outcome.trap.get());
@@ -103,12 +124,13 @@ class Instance final : public wasi::Guest, private buf::ArenaSource {
       TakeInterrupts(interrupts);
   }
   void TakeInterrupts(std::uint32_t interrupts);
+  [[nodiscard]] bool MayEnterHostInterrupted();
   // What a handler that returned `status`, not 0, comes to.
   static CallError Returned(const Call& call, std::int32_t status);
 
   Worker& worker_;
   Function& function_;
-  const DeadlineTicker& ticker_;
+  DeadlineTicker& ticker_;
   std::unique_ptr<wasm::Instance> wasm_;
   buf::GuestMemory* memory_ = nullptr;  // Owned by wasm_.
   // After wasm_ and so destroyed before it: windows are restored while the memory lives.

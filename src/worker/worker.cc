@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "base/check.h"
+#include "worker/peers.h"
+#include "worker/started_calls.h"
 
 namespace cwasi::worker {
 namespace {
@@ -81,7 +83,7 @@ void Count(EdgeStats& edge, std::size_t bytes, const HandOver& cost) {
 
 }  // namespace
 
-void RunOnGuestThread(const std::function<void()>& body) {
+void RunOnGuestThread(const std::function<void()>& body, const std::function<void()>& meanwhile) {
   pthread_attr_t attributes{};
   CHECK(::pthread_attr_init(&attributes) == 0);
   CHECK(::pthread_attr_setstacksize(&attributes, kGuestStackBytes) == 0);
@@ -93,12 +95,23 @@ void RunOnGuestThread(const std::function<void()>& body) {
   CHECK(::pthread_create(&thread, &attributes, entry, const_cast<std::function<void()>*>(&body)) ==
         0);
   ::pthread_attr_destroy(&attributes);
+  if (meanwhile) meanwhile();
   CHECK(::pthread_join(thread, nullptr) == 0);
 }
 
+Result<PreparedEngine> PreparedEngine::Create(const wasm::EngineOptions& options) {
+  auto memories = std::make_unique<MemoryFactory>();
+  TRY_SET(auto engine, wasm::CreateEngine(options, memories.get()));
+  return PreparedEngine{.memories = std::move(memories), .engine = std::move(engine)};
+}
+
 Result<std::unique_ptr<Worker>> Worker::Create(const Options& options) {
-  auto worker = std::unique_ptr<Worker>(new Worker(options));
-  TRY_SET(worker->engine_, wasm::CreateEngine(options.engine, &worker->memories_));
+  TRY_SET(auto engine, PreparedEngine::Create(options.engine));
+  return Create(options, std::move(engine));
+}
+
+std::unique_ptr<Worker> Worker::Create(const Options& options, PreparedEngine prepared) {
+  auto worker = std::unique_ptr<Worker>(new Worker(options, std::move(prepared)));
   wasm::Engine* const engine = worker->engine_.get();
   worker->ticker_ = std::make_unique<DeadlineTicker>(DeadlineTicker::Actions{
       .interrupt = [engine] { engine->Interrupt(); }, .overrun = options.on_overrun});
@@ -115,7 +128,9 @@ Result<std::uint32_t> Worker::Load(FunctionSpec spec, const std::filesystem::pat
   const auto timeout = spec.timeout;
   TRY_SET(auto function, Function::Load(std::move(spec), id, std::move(module)));
   {
-    const DeadlineScope deadline(*ticker_, DeadlineAfter(FastNow(), timeout));
+    // A guest may be waiting, with less time left.
+    const DeadlineScope deadline(*ticker_,
+                                 std::min(ticker_->Get(), DeadlineAfter(FastNow(), timeout)));
     CallFailure failure;
     auto first = function->Acquire(*this, failure);
     if (first == nullptr)
@@ -125,13 +140,37 @@ Result<std::uint32_t> Worker::Load(FunctionSpec spec, const std::filesystem::pat
     function->Release(std::move(first));
   }
   by_name_.emplace(function->Name(), id);
+  by_number_.emplace(function->Spec().number, id);
   functions_.push_back(std::move(function));
   return id;
 }
 
 Function* Worker::Find(std::string_view name) const {
-  const auto it = by_name_.find(std::string(name));
+  auto it = by_name_.find(std::string(name));
+  if (it == by_name_.end() && load_missing_) {
+    load_missing_(name);
+    it = by_name_.find(std::string(name));
+  }
   return it == by_name_.end() ? nullptr : functions_[it->second].get();
+}
+
+Function* Worker::FindByNumber(std::uint32_t number) const {
+  const auto it = by_number_.find(number);
+  return it == by_number_.end() ? nullptr : functions_[it->second].get();
+}
+
+tl::expected<std::uint32_t, CallClass> Worker::FindCallee(std::string_view name) const {
+  if (const Function* function = Find(name)) {
+    if (function->Spec().embed != Embed::kAllow) return tl::unexpected(CallClass::kDenied);
+    return function->Id();
+  }
+  if (peers_ != nullptr)
+    if (const auto place = peers_->Find(name)) return *place | kRemoteFunction;
+  return tl::unexpected(CallClass::kNotFound);
+}
+
+void Worker::DropInstances() {
+  for (auto& function : functions_) function->DropIdle();
 }
 
 void Worker::WhenIdle(MonotonicNs now) {
@@ -141,14 +180,16 @@ void Worker::WhenIdle(MonotonicNs now) {
 Result<std::uint32_t> Worker::BringPart(Instance& callee, Call& call, std::size_t index) {
   WorkflowCall& workflow = *call.workflow;
   RequestPart& part = workflow.parts[index];
-  const std::size_t bytes = part.payload.Size();
+  const std::size_t bytes = part.value.Size();
+  EdgeStats& edge = edges_.Of({part.producer, workflow.step, part.value.mode});
   const HandOverTimer timer(payloads_);
   TRY_SET(const std::uint32_t address,
-          callee.Buffers().Receive(part.payload, buf::Owner::kRequest));
+          part.value.shared
+              ? callee.Buffers().ReceiveView(part.value.shared, buf::Owner::kRequest, edge.views)
+              : callee.Buffers().Receive(part.value.payload, buf::Owner::kRequest));
   workflow.taken[index] = true;
   HandOver cost = timer.Take();
-  cost += part.given;
-  EdgeStats& edge = edges_.Of({part.producer, workflow.step});
+  cost += part.value.given;
   ++edge.calls;
   Count(edge, bytes, cost);
   edge.hand_over.Add(cost.duration);
@@ -176,7 +217,7 @@ tl::expected<Reply, CallError> Worker::Invoke(std::uint32_t function_id, Request
   std::uint32_t address = 0;
   std::uint32_t length = 0;
   if (!request.parts.empty()) {
-    length = static_cast<std::uint32_t>(request.parts[0].payload.Size());
+    length = static_cast<std::uint32_t>(request.parts[0].value.Size());
     const auto brought = BringPart(*instance, call, 0);
     if (!brought) {
       auto error = DeliveryError(brought.error(), false);
@@ -192,6 +233,54 @@ tl::expected<Reply, CallError> Worker::Invoke(std::uint32_t function_id, Request
   return Reply{.payload = std::move(workflow.reply),
                .given = call.replied,
                .duration = std::chrono::nanoseconds(FastNow() - start)};
+}
+
+tl::expected<void, CallError> Worker::ServePeer(Function& function, PeerCall& peer) {
+  if (peer.depth >= kMaxCallDepth)
+    return tl::unexpected(
+        MakeError(CallClass::kOverloaded, false, WhyRefused(CallClass::kOverloaded)));
+  const MonotonicNs now = FastNow();
+  // Nobody waits for it any more.
+  if (now >= peer.deadline)
+    return tl::unexpected(
+        MakeError(CallClass::kTimeout, true, "its time was over before it began"));
+  peer.deadline = std::min(peer.deadline, DeadlineAfter(now, function.Spec().timeout));
+  Call call(function, peer);
+  call.granted = std::max<MonotonicNs>(peer.deadline - now, 0);
+  const DeadlineScope deadline(*ticker_, call.deadline);
+  CallFailure failure;
+  auto instance = function.Acquire(*this, failure);
+  if (instance == nullptr) return tl::unexpected(std::move(*failure));
+  const buf::CopyCount before = payloads_.Copies();
+  const std::size_t length = peer.payload != nullptr ? peer.payload->Size() : peer.once.size();
+  std::uint32_t address = instance->Buffers().ReceiveShort(peer.once.data(), peer.once.size());
+  if (address == 0) {
+    const auto brought =
+        peer.payload != nullptr
+            ? instance->Buffers().Receive(*peer.payload, buf::Owner::kRequest)
+            : instance->Buffers().ReceiveCopy(peer.once.data(), length, buf::Owner::kRequest);
+    if (!brought) {
+      auto error =
+          instance->IsSound() ? DeliveryError(brought.error(), false) : instance->Failure();
+      function.Release(std::move(instance));
+      return tl::unexpected(std::move(error));
+    }
+    address = *brought;
+  }
+  peer.delivered();
+  // The caller's worker counts the call and its bytes; the copies of this side are seen here.
+  const std::uint64_t copies = payloads_.Copies().copies - before.copies;
+  if (copies != 0 && peer.mode == CallMode::kLocal) {
+    EdgeStats& edge =
+        edges_.Of({std::string(peer.caller), std::string(function.Name()), CallMode::kLocal});
+    edge.copies += copies;
+    edge.copied_bytes += payloads_.Copies().bytes - before.bytes;
+  }
+  if (peer.given_at != 0) peer.hand_over = std::max<MonotonicNs>(FastNow() - peer.given_at, 0);
+  const bool ran = instance->Run(call, address, static_cast<std::uint32_t>(length));
+  function.Release(std::move(instance));
+  if (!ran) return tl::unexpected(std::move(call.Why()));
+  return {};
 }
 
 // What can be said against a call before anything has happened.
@@ -256,21 +345,26 @@ void Worker::RunGuestCall(Call& call, const GuestCall& wanted) {
   if (call.responded) Count(edge, call.reply_length, call.replied);
 }
 
-void Worker::Failed(Call& outer, const Function* callee, CallError error, GuestCallEnd& end) {
+void Worker::Failed(Call& outer, std::string_view callee, CallError error, GuestCallEnd& end) {
   end.status = static_cast<std::uint32_t>(error.call_class);
   end.may_have_run = error.may_have_run;
   end.guest_status = error.guest_status;
   Failures& failures = outer.Failing();
-  failures.last_callee = callee == nullptr ? "an unknown function" : callee->Name();
+  failures.last_callee = callee;
   failures.last = std::make_unique<CallError>(std::move(error));
 }
 
 void Worker::CallFromGuest(Instance& caller, const GuestCall& wanted, GuestCallEnd& end) {
+  if ((wanted.function & kRemoteFunction) != 0 && peers_ != nullptr) {
+    peers_->Call(caller, wanted.function & ~kRemoteFunction, wanted, end);
+    return caller.ResumeDeadline();
+  }
   Call& outer = *caller.CallUnderWay();
   Function* const function = Find(wanted.function);
   end.mode = CallMode::kEmbedded;
   if (const auto refusal = Refusal(caller, function, wanted)) [[unlikely]]
-    return Failed(outer, function, MakeError(*refusal, false, WhyRefused(*refusal)), end);
+    return Failed(outer, function == nullptr ? "an unknown function" : function->Name(),
+                  MakeError(*refusal, false, WhyRefused(*refusal)), end);
   Call call(*function, caller, outer, wanted.reply_data, wanted.reply_capacity,
             wanted.plain_reply_only);
   const auto timeout = function->Spec().timeout;
@@ -282,13 +376,46 @@ void Worker::CallFromGuest(Instance& caller, const GuestCall& wanted, GuestCallE
   caller.ResumeDeadline();
   if (!call.WentWell()) [[unlikely]] {
     if (call.reply_buffer != 0) CHECK(caller.Buffers().Free(call.reply_buffer).has_value());
-    return Failed(outer, function, std::move(call.Why()), end);
+    return Failed(outer, function->Name(), std::move(call.Why()), end);
   }
   end.status = 0;
   end.may_have_run = true;
   end.reply_is_buffer = call.reply_buffer != 0;
   if (end.reply_is_buffer) end.reply_data = call.reply_buffer;
   end.reply_length = call.reply_length;
+}
+
+tl::expected<std::uint32_t, CallClass> Worker::NewBuffer(Instance& owner, std::uint32_t bytes,
+                                                         std::uint32_t taker) {
+  buf::SegmentPool* pool = &payloads_.Pool();
+  if (taker == kThisCaller) {
+    const Call& call = *owner.CallUnderWay();
+    if (call.peer != nullptr && call.peer->edge_pool != nullptr) pool = call.peer->edge_pool;
+  } else if ((taker & kRemoteFunction) != 0 && peers_ != nullptr) {
+    auto edge = peers_->EdgePoolOf(owner, taker & ~kRemoteFunction);
+    owner.ResumeDeadline();
+    if (!edge) return tl::unexpected(edge.error());
+    if (*edge != nullptr) pool = *edge;
+  } else if (Find(taker) == nullptr) {
+    return tl::unexpected(CallClass::kNotFound);
+  }
+  const auto address = owner.Buffers().New(bytes, buf::Owner::kGuest, *pool);
+  if (!address) return tl::unexpected(ClassOf(address.error()));
+  return *address;
+}
+
+// A reply to somebody outside this worker's guests.
+Result<> Worker::TakeOutsideReply(Instance& callee, Call& call, std::uint32_t address,
+                                  std::uint32_t length, bool move) {
+  if (move) {
+    const buf::SegmentPool* const edge = call.peer != nullptr ? call.peer->edge_pool : nullptr;
+    TRY_SET(*call.outside_reply, callee.Buffers().Give(address, length, edge));
+  } else {
+    TRY_SET(*call.outside_reply,
+            buf::Payload::CopyOf({callee.Memory().data() + address, length}, payloads_));
+  }
+  if (call.peer != nullptr) call.peer->reply_is_buffer = move;
+  return {};
 }
 
 std::uint32_t Worker::Respond(Instance& callee, Call& call, std::uint32_t address,
@@ -313,10 +440,8 @@ std::uint32_t Worker::Respond(Instance& callee, Call& call, std::uint32_t addres
   }
   const HandOverTimer timer(payloads_);
   if (call.caller == nullptr) {
-    auto payload = move ? callee.Buffers().Give(address, length)
-                        : buf::Payload::CopyOf({from, length}, payloads_);
-    if (!payload) return refuse(DeliveryError(payload.error(), true));
-    call.workflow->reply = std::move(*payload);
+    if (auto taken = TakeOutsideReply(callee, call, address, length, move); !taken)
+      return refuse(DeliveryError(taken.error(), true));
   } else if (call.plain_reply_only) {
     if (length > call.reply_capacity)
       return refuse(MakeError(CallClass::kTooLarge, true,

@@ -70,7 +70,7 @@ TEST_P(WorkerTest, APayloadThatIsMovedInAndOutIsNeverCopied) {
   const auto frames = test::PageFrames(payload->Bytes().data(), 10 * kMiB);
   Request request{.id = 1, .step = "s", .parts = {}, .metadata = {}};
   request.parts.push_back(
-      {.payload = std::move(*payload), .name = "p", .producer = "in", .given = {}});
+      {.value = {.payload = std::move(*payload)}, .name = "p", .producer = "in"});
   const auto before = harness_.Get().Payloads().Copies();
   const auto reply = harness_.Get().Invoke(echo_, request);
   ASSERT_TRUE(reply) << Describe(reply.error());
@@ -291,12 +291,11 @@ TEST_P(WorkerTest, ARequestOfManyPartsBringsEachWhenItIsTaken) {
   const auto name = s.Add(Op::kMetadata, {Scratch(100), 17U, Scratch(200), 16U, Scratch(300)});
   const auto text = s.Add(Op::kLoad, {Scratch(200)});
   request.parts.push_back(
-      {.payload = buf::Payload(s.Bytes()), .name = "zero", .producer = "a", .given = {}});
+      {.value = {.payload = buf::Payload(s.Bytes())}, .name = "zero", .producer = "a"});
   auto large = buf::Payload::CopyOf(test::Pattern(3 * kMiB, 8), harness_.Get().Payloads());
   request.parts.push_back(
-      {.payload = std::move(*large), .name = "one", .producer = "b", .given = {}});
-  request.parts.push_back(
-      {.payload = buf::Payload(), .name = "two!", .producer = "c", .given = {}});
+      {.value = {.payload = std::move(*large)}, .name = "one", .producer = "b"});
+  request.parts.push_back({.value = {.payload = buf::Payload()}, .name = "two!", .producer = "c"});
   const auto reply = harness_.Get().Invoke(script_, request);
   ASSERT_TRUE(reply) << Describe(reply.error());
   test::Steps r;

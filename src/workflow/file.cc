@@ -3,8 +3,10 @@
 #include "workflow/file.h"
 
 #include <algorithm>
+#include <charconv>
 #include <initializer_list>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "workflow/references.h"
@@ -46,11 +48,16 @@ class Reader {
   Workflow ReadWorkflow(const Node& root) {
     Workflow workflow;
     const Place file{root, ""};
-    if (!IsMap(file, {"name", "functions", "inputs", "steps", "outputs"}, {"functions", "steps"})) {
+    if (!IsMap(file, {"name", "workers", "functions", "inputs", "steps", "outputs"},
+               {"functions", "steps"})) {
       return workflow;
     }
     if (const auto name = Member(file, "name")) workflow.name = ReadName(*name).text;
+    workflow.workers = ReadWorkers(file);
     ReadEach(file, "functions", workflow.functions, &Reader::ReadFunction);
+    if (workflow.functions.size() > kMaxFunctions) {
+      mistakes_.Add(root.mark, "functions", "more than 10,000 functions");
+    }
     ReadEach(file, "inputs", workflow.inputs, &Reader::ReadInput);
     ReadEach(file, "steps", workflow.steps, &Reader::ReadStep);
     ReadEach(file, "outputs", workflow.outputs, &Reader::ReadOutput);
@@ -192,7 +199,9 @@ class Reader {
 
   Function ReadFunction(const Place& place) {
     Function function;
-    if (!IsMap(place, {"path", "embed", "memory", "timeout", "instances", "zero"}, {"path"})) {
+    if (!IsMap(place,
+               {"path", "embed", "memory", "modes", "timeout", "instances", "workers", "zero"},
+               {"path"})) {
       return function;
     }
     if (const auto path = Member(place, "path")) function.path = ReadPath(*path);
@@ -208,7 +217,67 @@ class Reader {
     ReadChoice<ipc::Zero>(place, "zero",
                           {{"always", ipc::Zero::kAlways}, {"never", ipc::Zero::kNever}},
                           function.zero);
+    if (const auto modes = Member(place, "modes")) ReadModes(*modes, function);
+    function.workers = ReadWorkers(place);
+    if (const auto workers = Member(place, "workers");
+        workers && function.workers && function.IsShared()) {
+      mistakes_.Add(
+          workers->node.mark, Below(place, "workers"),
+          "is for functions in workers of their own (modes: [local] or embed: deny); this "
+          "one shares workers, whose number the file's own key workers says");
+    }
     return function;
+  }
+
+  // Of a scalar or a list; what is too much is a mistake.
+  std::vector<Spelt> ReadModeWords(const Place& place) {
+    std::vector<Spelt> words;
+    if (place.node.kind == NodeKind::kScalar) {
+      words.push_back(ReadText(place));
+    } else if (IsKind(place, NodeKind::kList)) {
+      if (place.node.items.empty())
+        mistakes_.Add(place.node.mark, place.where, "the list is empty");
+      for (std::size_t i = 0; i < place.node.items.size() && i < 3; ++i)
+        words.push_back(ReadText(Item(place, i)));
+      if (place.node.items.size() > 2)
+        mistakes_.Add(place.node.mark, place.where, "names a mode twice");
+    }
+    return words;
+  }
+
+  void ReadModes(const Place& place, Function& function) {
+    bool embedded = false;
+    bool local = false;
+    for (const Spelt& word : ReadModeWords(place)) {
+      if (word.text.empty()) return;
+      bool* const mode = word.text == "embedded" ? &embedded
+                         : word.text == "local"  ? &local
+                                                 : nullptr;
+      if (mode == nullptr) {
+        mistakes_.AddMisspelt(word.mark, place.where,
+                              "must be embedded or local, is " + Quoted(word.text), word.text,
+                              {"embedded", "local"});
+        return;
+      }
+      if (std::exchange(*mode, true)) mistakes_.Add(word.mark, place.where, "names a mode twice");
+    }
+    if (embedded && function.embed == ipc::Embed::kDeny) {
+      mistakes_.Add(place.node.mark, place.where, "has embedded, which needs embed: allow");
+    }
+    if (embedded != local) function.modes = embedded ? Modes::kEmbedded : Modes::kLocal;
+  }
+
+  std::optional<std::uint32_t> ReadWorkers(const Place& map) {
+    const auto place = Member(map, "workers");
+    if (!place) return std::nullopt;
+    const Spelt text = ReadText(*place);
+    if (text.text.empty()) return std::nullopt;
+    std::uint32_t number = 0;
+    const char* const end = text.text.data() + text.text.size();
+    const auto [rest, error] = std::from_chars(text.text.data(), end, number);
+    if (error == std::errc() && rest == end && number >= 1 && number <= kMaxWorkers) return number;
+    mistakes_.Add(text.mark, place->where, Quoted(text.text) + " is no number from 1 to 1024");
+    return std::nullopt;
   }
 
   Input ReadInput(const Place& place) {

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/duration_histogram.h"
 #include "workflow/run.h"
 
 namespace cwasi::workflow {
@@ -78,24 +79,35 @@ std::string FormatReport(const RunReport& report) {
   Table edges(
       3, {"from", "to", "mode", "calls", "bytes", "hand-over", "p99", "moved", "copies", "copied"});
   for (const auto& e : report.edges) {
+    DurationHistogram hand_over;
+    for (const auto& bucket : e.hand_over) hand_over.AddBucket(bucket.index, bucket.count);
+    const auto quantile = [&hand_over](double q) {
+      return hand_over.Total() == 0 ? "-"
+                                    : Duration(std::chrono::nanoseconds(hand_over.Quantile(q)));
+    };
     edges.Add({e.caller.empty() ? "(workflow)" : e.caller, e.callee, std::string(Name(e.mode)),
-               std::to_string(e.calls), Bytes(e.payload_bytes),
-               e.hand_over_samples == 0 ? "-" : Duration(e.hand_over_median),
-               e.hand_over_samples == 0 ? "-" : Duration(e.hand_over_p99), std::to_string(e.moved),
-               std::to_string(e.copies), Bytes(e.copied_bytes)});
+               std::to_string(e.calls), Bytes(e.payload_bytes), quantile(0.5), quantile(0.99),
+               std::to_string(e.moved), std::to_string(e.copies), Bytes(e.copied_bytes)});
   }
   std::string text = steps.Text() + "\n" + edges.Text() + "\n";
   if (report.policy == ipc::PayloadPolicy::kCopy) {
     text += "payloads are copied, as asked for\n";
-  } else if (!report.worker.swap_available) {
+  } else if (report.workers != 0 && !report.worker.swap_available) {
     text +=
         "payloads are copied: this machine cannot move them (" + report.worker.swap_reason + ")\n";
-  } else {
+  } else if (report.workers != 0) {
     text += "payloads of " + Bytes(report.worker.crossover_bytes) +
             " and more move, shorter ones are copied (measured at start)\n";
   }
   text += "read " + Bytes(report.bytes_read) + " from files; payload memory at most " +
           Bytes(report.payload.peak_bytes) + "; " + Duration(report.duration) + " in all\n";
+  std::chrono::nanoseconds calls{};
+  for (const StepReport& s : report.steps) calls += s.duration;
+  const auto wall = static_cast<double>(std::max<std::int64_t>(report.duration.count(), 1));
+  text += std::to_string(report.workers) + (report.workers == 1 ? " worker" : " workers") +
+          "; calls of " + Duration(calls) + " together, " +
+          Number(static_cast<double>(calls.count()) / wall, 1) + " at once\n";
+  if (report.workers != 0) text += report.sandbox + "\n";
   return text;
 }
 

@@ -19,7 +19,7 @@ RunReport Example() {
                    .function = "decode",
                    .calls = 2,
                    .result_bytes = 3 << 20U,
-                   .duration = 900us,
+                   .duration = 2500ms,
                    .longest = 500us},
                   {.name = "never", .function = "f"}};
   report.edges = {{.caller = "photos",
@@ -30,9 +30,7 @@ RunReport Example() {
                    .copies = 0,
                    .copied_bytes = 0,
                    .moved = 2,
-                   .hand_over_samples = 2,
-                   .hand_over_median = 41500ns,
-                   .hand_over_p99 = 999ns},
+                   .hand_over = {{.index = 300, .count = 98}, {.index = 400, .count = 2}}},
                   {.caller = "",
                    .callee = "decoded",
                    .mode = CallMode::kEmbedded,
@@ -41,9 +39,9 @@ RunReport Example() {
                    .copies = 1,
                    .copied_bytes = 1023,
                    .moved = 0,
-                   .hand_over_samples = 0,
-                   .hand_over_median = 0ns,
-                   .hand_over_p99 = 0ns}};
+                   .hand_over = {}}};
+  report.workers = 2;
+  report.sandbox = "sandboxed by seccomp; not here: cgroups (why)";
   report.worker.swap_available = true;
   report.worker.crossover_bytes = 200 << 10U;
   report.payload.peak_bytes = 8 << 20U;
@@ -54,16 +52,18 @@ RunReport Example() {
 TEST(FormatReportTest, AlignsNumbersUnderTheirHeads) {
   EXPECT_EQ(
       FormatReport(Example()),
-      "step     function  calls      time  per call   longest   result\n"
-      "decoded  decode        2  900.0 us  450.0 us  500.0 us  3.0 MiB\n"
-      "never    f             0      0 ns      0 ns      0 ns      0 B\n"
+      "step     function  calls    time  per call   longest   result\n"
+      "decoded  decode        2  2.50 s    1.25 s  500.0 us  3.0 MiB\n"
+      "never    f             0    0 ns      0 ns      0 ns      0 B\n"
       "\n"
-      "from        to       mode      calls    bytes  hand-over     p99  moved  copies  copied\n"
-      "photos      decoded  embedded      2  300 KiB    41.5 us  999 ns      2       0     0 B\n"
-      "(workflow)  decoded  embedded      1   1023 B          -       -      0       1  1023 B\n"
+      "from        to       mode      calls    bytes  hand-over       p99  moved  copies  copied\n"
+      "photos      decoded  embedded      2  300 KiB     3.8 ms  285.2 ms      2       0     0 B\n"
+      "(workflow)  decoded  embedded      1   1023 B          -         -      0       1  1023 B\n"
       "\n"
       "payloads of 200 KiB and more move, shorter ones are copied (measured at start)\n"
-      "read 5 B from files; payload memory at most 8.0 MiB; 1.23 s in all\n");
+      "read 5 B from files; payload memory at most 8.0 MiB; 1.23 s in all\n"
+      "2 workers; calls of 2.50 s together, 2.0 at once\n"
+      "sandboxed by seccomp; not here: cgroups (why)\n");
 }
 
 TEST(FormatReportTest, SaysWhyPayloadsAreCopied) {

@@ -7,16 +7,21 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <map>
+#include <csignal>
+#include <memory>
 #include <set>
 #include <system_error>
+#include <unordered_map>
 #include <utility>
 
 #include "base/clock.h"
 #include "base/errno_text.h"
-#include "host/interrupt.h"
-#include "host/worker_process.h"
+#include "loop/loop.h"
 #include "os/atomic_file.h"
+#include "workflow/edges.h"
+#include "workflow/placement.h"
+#include "workflow/scheduler.h"
+#include "workflow/workers.h"
 
 namespace cwasi::workflow {
 namespace {
@@ -24,133 +29,321 @@ namespace {
 // For requests that run no guest; reading or writing a file of a gigabyte may take a while.
 constexpr std::chrono::seconds kFileTimeout{600};
 constexpr std::chrono::seconds kRequestTimeout{30};
+// The taker may be in a long call, and its channel full until it has ended.
+constexpr std::chrono::seconds kGiveTimeout{600};
 // Beyond a call's own timeout: the worker ends itself after its grace, this is the second line.
 constexpr std::chrono::seconds kSlack{5};
+constexpr std::chrono::seconds kShutdownTimeout{5};
 
+std::vector<std::uint32_t> FunctionOfStep(const Workflow& workflow) {
+  std::vector<std::uint32_t> functions;
+  functions.reserve(workflow.steps.size());
+  for (const Step& step : workflow.steps)
+    functions.push_back(static_cast<std::uint32_t>(step.function));
+  return functions;
+}
+
+// By value: the input or step that makes it.
+std::vector<std::string_view> ProducersOf(const Loaded& loaded) {
+  std::vector<std::string_view> producers(loaded.plan.values.size());
+  for (const FileRead& read : loaded.plan.reads)
+    producers[read.value] = loaded.workflow.inputs[read.input].name.text;
+  for (const Task& task : loaded.plan.tasks)
+    producers[task.result] = loaded.workflow.steps[task.step].name.text;
+  return producers;
+}
+
+// Carries out what the scheduler says and tells it what came of it.
 class Runner {
  public:
-  Runner(const Loaded& loaded, const RunOptions& options, host::WorkerProcess& worker)
-      : loaded_(loaded), options_(options), worker_(worker) {
-    report_.worker = worker.Hello();
+  Runner(loop::Loop& loop, const Loaded& loaded, const Placement& placement,
+         const std::vector<UniqueFd>& modules, const RunOptions& options)
+      : loop_(loop),
+        loaded_(loaded),
+        options_(options),
+        function_of_step_(FunctionOfStep(loaded.workflow)),
+        producers_(ProducersOf(loaded)),
+        scheduler_(loaded.plan, placement, function_of_step_),
+        workers_(loop, loaded, placement, modules,
+                 {.host_program = options.host_program,
+                  .payload = options.payload,
+                  .payload_budget_bytes = options.payload_budget_bytes},
+                 {.up =
+                      [this](ipc::WorkerId id, std::uint32_t group) {
+                        scheduler_.Up(id, group);
+                        Go();
+                      },
+                  .start_failed =
+                      [this](std::uint32_t group, const Error& error) {
+                        scheduler_.StartFailed(group);
+                        if (scheduler_.Workers(group) == 0) Fail("start a worker", error);
+                      },
+                  .lost =
+                      [this](ipc::WorkerId id) {
+                        const bool can_go_on = scheduler_.Lost(id);
+                        if (can_go_on) Go();
+                        return can_go_on;
+                      },
+                  .need =
+                      [this](std::uint32_t group) {
+                        // Started outside of the introducer that asks.
+                        return scheduler_.Need(group) && loop_.Post([this] { Go(); });
+                      },
+                  .failed = [this](const std::string& where,
+                                   const Error& error) { Fail(where, error); }}) {
     report_.policy = options.payload;
     for (const Step& step : loaded.workflow.steps)
       report_.steps.push_back({.name = step.name.text, .function = step.call.text});
   }
 
-  using Done = tl::expected<void, RunFailure>;
-
-  tl::expected<RunReport, RunFailure> Run(const std::vector<UniqueFd>& modules) {
-    const MonotonicNs start = Now();
-    if (auto done = Start(modules); !done) return tl::unexpected(std::move(done).error());
-    for (const Action& action : loaded_.plan.actions)
-      if (auto done = Do(action); !done) return tl::unexpected(std::move(done).error());
-    report_.duration = std::chrono::nanoseconds(Now() - start);
-    if (auto done = Collect(); !done) return tl::unexpected(std::move(done).error());
+  tl::expected<RunReport, RunFailure> Run() {
+    if (auto started = workers_.StartZygote(); !started) {
+      Fail("start the zygote", started.error());
+    } else {
+      const MonotonicNs start = Now();
+      Go();
+      if (!IsOver()) loop_.Run();
+      report_.duration = std::chrono::nanoseconds(Now() - start);
+    }
+    if (!failure_) Collect();
+    if (failure_) return tl::unexpected(std::move(*failure_));
+    workers_.Shutdown(kShutdownTimeout);
+    if (failure_) return tl::unexpected(std::move(*failure_));
+    std::ranges::sort(written_);
+    for (const std::uint32_t write : written_)
+      report_.written.push_back(loaded_.plan.writes[write].path);
     return std::move(report_);
   }
 
+  void Interrupt(int signal) {
+    Fail(RunFailure{.where = {}, .message = {}, .call = {}, .signal = signal});
+  }
+
  private:
-  Done Start(const std::vector<UniqueFd>& modules);
-  Done Collect();
-  Done Do(const Action& action) {
-    switch (action.kind) {
-      case Action::Kind::kRead:
-        return Read(loaded_.plan.reads[action.index]);
-      case Action::Kind::kCall:
-        return Call(loaded_.plan.tasks[action.index]);
-      case Action::Kind::kWrite:
-        return Write(loaded_.plan.writes[action.index]);
-      case Action::Kind::kDrop:
-        return Simple(ipc::Drop{.value_id = action.index}, "drop a value");
+  [[nodiscard]] bool IsOver() const { return failure_.has_value() || scheduler_.Finished(); }
+
+  void Go() {
+    // An act may fail at once and come back here.
+    if (std::exchange(going_, true)) return;
+    while (!IsOver()) {
+      const auto commands = scheduler_.Next();
+      if (commands.empty()) break;
+      for (const Command& command : commands) {
+        if (failure_) break;
+        Do(command);
+      }
     }
-    return {};
+    going_ = false;
+    if (IsOver()) loop_.Stop();
   }
-  Done Read(const FileRead& read);
-  Done Write(const FileWrite& write);
-  Done Call(const Task& task);
-  [[nodiscard]] std::string EmptyParts(const Task& task) const;
-  Done Simple(ipc::RequestBody body, const std::string& where, int fd = -1) {
-    if (auto done = worker_.Do(std::move(body), fd, kRequestTimeout); !done)
-      return Failed(where, done.error());
-    return {};
+
+  void Do(const Command& command);
+  void Read(const Command& command);
+  void Give(const Command& command);
+  void Call(const Command& command);
+  void Write(const Command& command);
+  void Drop(const Command& command);
+  void CallEnded(const Command& command, Result<ipc::ResponseBody> answer,
+                 const std::string& where);
+
+  // Asks; what is no answer of the kind T fails the run.
+  template <class T, class OnAnswer>
+  void Ask(const Command& command, ipc::RequestBody body, UniqueFd fd,
+           std::chrono::nanoseconds timeout, std::string where, OnAnswer on_answer) {
+    workers_.Find(command.worker)
+        ->Ask(std::move(body), std::move(fd), timeout,
+              [this, command, where = std::move(where),
+               on_answer = std::move(on_answer)](Result<ipc::ResponseBody> answer) {
+                if (failure_) return;
+                if (!answer) return Fail(where, answer.error());
+                if (const auto* error = std::get_if<Error>(&*answer)) return Fail(where, *error);
+                const auto* expected = std::get_if<T>(&*answer);
+                if (expected == nullptr)
+                  return Fail(where, {.code = ErrorCode::kInternal,
+                                      .message = "the worker gave an answer of another kind"});
+                on_answer(*expected);
+              });
   }
-  tl::unexpected<RunFailure> Failed(std::string where, const Error& error) {
-    return tl::unexpected(RunFailure{
-        .where = std::move(where),
+  void Done(const Command& command, std::uint64_t bytes) {
+    if (failure_) return;
+    scheduler_.Done(command, bytes);
+    workers_.SetOutstanding(command.worker, scheduler_.Outstanding(command.worker));
+    Go();
+  }
+
+  void Fail(RunFailure failure) {
+    if (!failure_) failure_ = std::move(failure);
+    loop_.Stop();
+  }
+  void Fail(const std::string& where, const Error& error) {
+    Fail(RunFailure{
+        .where = where,
         .message = error.message +
                    (error.sys_errno != 0 ? std::string(": ") + ErrnoText(error.sys_errno) : ""),
         .call = {}});
   }
   // The worker has ended in the middle of a call.
-  RunFailure Lost(std::string where, const Error& error);
+  static RunFailure LostCall(std::string where, const Error& error,
+                             const std::optional<os::ProcessEnd>& end);
+  [[nodiscard]] std::string EmptyParts(const Task& task) const;
+  void Collect();
 
+  loop::Loop& loop_;
   const Loaded& loaded_;
   const RunOptions& options_;
-  host::WorkerProcess& worker_;
+  std::vector<std::uint32_t> function_of_step_;
+  std::vector<std::string_view> producers_;
+  Scheduler scheduler_;
+  bool going_ = false;
+  std::optional<RunFailure> failure_;
   RunReport report_;
   std::size_t calls_done_ = 0;
-  std::set<std::uint64_t> empty_;  // Results without a byte.
+  std::set<std::uint64_t> empty_;                              // Results without a byte.
+  std::unordered_map<std::uint32_t, os::AtomicFile> writing_;  // By place in Plan::writes.
+  std::vector<std::uint32_t> written_;
+  Workers workers_;  // Last: its workers end first.
 };
 
-Runner::Done Runner::Start(const std::vector<UniqueFd>& modules) {
-  if (auto done = Simple(ipc::Configure{.payload_budget_bytes = options_.payload_budget_bytes,
-                                        .payload = options_.payload},
-                         "configure the worker");
-      !done)
-    return done;
-  const auto& functions = loaded_.workflow.functions;
-  for (std::size_t i = 0; i < functions.size(); ++i) {
-    const Function& f = functions[i];
-    ipc::LoadFunction load{.id = static_cast<std::uint32_t>(i),
-                           .name = f.name.text,
-                           .memory_limit_bytes = f.memory_limit_bytes,
-                           .timeout = f.timeout,
-                           .embed = f.embed,
-                           .instances = f.instances,
-                           .zero = f.zero};
-    // Loading starts an instance, within the function's own timeout.
-    if (auto done = worker_.Do(std::move(load), modules[i].Get(), f.timeout + kSlack); !done)
-      return Failed("function " + f.name.text + " (" + loaded_.files.modules[i].string() + ")",
-                    done.error());
+void Runner::Do(const Command& command) {
+  switch (command.kind) {
+    case Command::Kind::kStartWorker:
+      return workers_.Start(command.index);
+    case Command::Kind::kRead:
+      return Read(command);
+    case Command::Kind::kGive:
+      return Give(command);
+    case Command::Kind::kInvoke:
+      return Call(command);
+    case Command::Kind::kWrite:
+      return Write(command);
+    case Command::Kind::kDrop:
+      return Drop(command);
   }
-  return {};
 }
 
-Runner::Done Runner::Read(const FileRead& read) {
+void Runner::Read(const Command& command) {
+  const FileRead& read = loaded_.plan.reads[command.index];
   const std::string where = "input file " + read.path.string();
-  const UniqueFd fd(::open(read.path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  UniqueFd fd(::open(read.path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
   if (!fd.IsOpen())
-    return Failed(where,
-                  Error{.code = ErrorCode::kNotFound, .sys_errno = errno, .message = "open"});
-  auto answer = worker_.Call(
+    return Fail(where, {.code = ErrorCode::kNotFound, .sys_errno = errno, .message = "open"});
+  Ask<ipc::FileReply>(
+      command,
       ipc::ReadFile{.value_id = read.value, .name = loaded_.workflow.inputs[read.input].name.text},
-      fd.Get(), kFileTimeout);
-  if (!answer) return Failed(where, answer.error());
-  if (const auto* error = std::get_if<Error>(&*answer)) return Failed(where, *error);
-  if (const auto* file = std::get_if<ipc::FileReply>(&*answer)) report_.bytes_read += file->bytes;
-  return {};
+      std::move(fd), kFileTimeout, where, [this, command](const ipc::FileReply& file) {
+        report_.bytes_read += file.bytes;
+        Done(command, file.bytes);
+      });
 }
 
-Runner::Done Runner::Write(const FileWrite& write) {
+void Runner::Give(const Command& command) {
+  const std::string where =
+      "hand " + loaded_.plan.values[command.index].name + " to another worker";
+  if (auto met = workers_.Introduce(command.worker, command.peer); !met)
+    return Fail(where, met.error());
+  Ask<ipc::Done>(command,
+                 ipc::GiveValue{.value_id = command.index,
+                                .peer_worker = command.peer,
+                                .as_value_id = command.index,
+                                .pass = command.pass,
+                                .timeout = kGiveTimeout},
+                 {}, kGiveTimeout + kSlack, where,
+                 [this, command](const ipc::Done&) { Done(command, 0); });
+}
+
+void Runner::Drop(const Command& command) {
+  Ask<ipc::Done>(command, ipc::Drop{.value_id = command.index}, {}, kRequestTimeout, "drop a value",
+                 [](const ipc::Done&) {});
+}
+
+void Runner::Write(const Command& command) {
+  const FileWrite& write = loaded_.plan.writes[command.index];
   const std::string where = "output " + loaded_.workflow.outputs[write.output].name.text + " (" +
                             write.path.string() + ")";
   auto file = os::AtomicFile::Create(write.path);
-  if (!file)
-    return tl::unexpected(RunFailure{.where = where, .message = file.error().message, .call = {}});
-  auto answer = worker_.Call(ipc::WriteFile{.value_id = write.value}, file->Fd(), kFileTimeout);
-  if (!answer) return Failed(where, answer.error());
-  if (const auto* error = std::get_if<Error>(&*answer)) return Failed(where, *error);
-  if (auto committed = file->Commit(); !committed)
-    return tl::unexpected(
-        RunFailure{.where = where, .message = committed.error().message, .call = {}});
-  report_.written.push_back(write.path);
-  return {};
+  if (!file) return Fail(RunFailure{.where = where, .message = file.error().message, .call = {}});
+  UniqueFd fd(::fcntl(file->Fd(), F_DUPFD_CLOEXEC, 0));
+  if (!fd.IsOpen())
+    return Fail(where,
+                {.code = ErrorCode::kResourceExhausted, .sys_errno = errno, .message = "open"});
+  writing_.emplace(command.index, std::move(*file));
+  Ask<ipc::FileReply>(
+      command, ipc::WriteFile{.value_id = write.value}, std::move(fd), kFileTimeout, where,
+      [this, command, where](const ipc::FileReply& reply) {
+        auto written = writing_.extract(command.index);
+        if (auto committed = written.mapped().Commit(); !committed)
+          return Fail(RunFailure{.where = where, .message = committed.error().message, .call = {}});
+        written_.push_back(command.index);
+        Done(command, reply.bytes);
+      });
 }
 
-RunFailure Runner::Lost(std::string where, const Error& error) {
-  const auto& end = worker_.End();
+void Runner::Call(const Command& command) {
+  const Task& task = loaded_.plan.tasks[command.index];
+  const Step& step = loaded_.workflow.steps[task.step];
+  const Function& function = loaded_.workflow.functions[step.function];
+  std::string where = "step " + step.name.text + " (function " + function.name.text + ")" +
+                      (step.IsList() ? ", item " + loaded_.plan.values[task.result].name : "");
+  ipc::Invoke invoke{.function_id = static_cast<std::uint32_t>(step.function),
+                     .request_id = command.index + 1,
+                     .result_value_id = task.result,
+                     .timeout = step.timeout.value_or(function.timeout),
+                     .step = step.name.text,
+                     .parts = {},
+                     .metadata = step.with};
+  for (std::size_t i = 0; i < task.parts.size(); ++i) {
+    const ValueId value = task.parts[i].value;
+    invoke.parts.push_back({.value_id = value,
+                            .pass = command.passes[i],
+                            .name = loaded_.plan.values[value].name,
+                            .producer = std::string(producers_[value])});
+  }
+  auto timeout = std::min(invoke.timeout, function.timeout) + kSlack;
+  if (workers_.IsFirstUse(command.worker, function_of_step_[task.step]))
+    timeout += function.timeout;  // To start its first instance.
+  workers_.SetOutstanding(command.worker, scheduler_.Outstanding(command.worker));
+  workers_.Find(command.worker)
+      ->Ask(std::move(invoke), {}, timeout,
+            [this, command, where = std::move(where)](Result<ipc::ResponseBody> answer) {
+              if (!failure_) CallEnded(command, std::move(answer), where);
+            });
+}
+
+void Runner::CallEnded(const Command& command, Result<ipc::ResponseBody> answer,
+                       const std::string& where) {
+  const Task& task = loaded_.plan.tasks[command.index];
+  const Step& step = loaded_.workflow.steps[task.step];
+  if (!answer) return Fail(LostCall(where, answer.error(), workers_.Find(command.worker)->End()));
+  if (const auto* error = std::get_if<Error>(&*answer)) return Fail(where, *error);
+  if (auto* error = std::get_if<CallError>(&*answer)) {
+    error->message += EmptyParts(task);
+    return Fail(RunFailure{.where = where, .message = error->message, .call = std::move(*error)});
+  }
+  const auto* reply = std::get_if<ipc::InvokeReply>(&*answer);
+  if (reply == nullptr)
+    return Fail(where, {.code = ErrorCode::kInternal,
+                        .message = "the worker gave an answer of another kind"});
+  if (reply->result_bytes == 0) empty_.insert(task.result);
+  StepReport& mine = report_.steps[task.step];
+  ++mine.calls;
+  mine.result_bytes += reply->result_bytes;
+  mine.duration += reply->duration;
+  mine.longest = std::max(mine.longest, reply->duration);
+  ++calls_done_;
+  if (options_.on_progress)
+    options_.on_progress({.calls_done = calls_done_,
+                          .calls = loaded_.plan.tasks.size(),
+                          .step = step.name.text,
+                          .item = step.IsList()
+                                      ? std::string_view(loaded_.plan.values[task.result].name)
+                                      : std::string_view()});
+  Done(command, reply->result_bytes);
+}
+
+RunFailure Runner::LostCall(std::string where, const Error& error,
+                            const std::optional<os::ProcessEnd>& end) {
   CallError call{.call_class = CallClass::kOutcomeUnknown,
-                 .mode = CallMode::kEmbedded,
+                 .mode = CallMode::kLocal,  // A process that is not ours ran it.
                  .may_have_run = true,
                  .message = error.message};
   if (end && !end->by_signal && end->code == ipc::kExitOverrun) {
@@ -160,48 +353,6 @@ RunFailure Runner::Lost(std::string where, const Error& error) {
   return {.where = std::move(where),
           .message = std::string(Name(call.call_class)),
           .call = std::move(call)};
-}
-
-Runner::Done Runner::Call(const Task& task) {
-  const Step& step = loaded_.workflow.steps[task.step];
-  const Function& function = loaded_.workflow.functions[step.function];
-  const std::string& item = loaded_.plan.values[task.result].name;
-  const std::string where = "step " + step.name.text + " (function " + function.name.text + ")" +
-                            (step.IsList() ? ", item " + item : "");
-  ipc::Invoke invoke{.function_id = static_cast<std::uint32_t>(step.function),
-                     .request_id = calls_done_ + 1,
-                     .result_value_id = task.result,
-                     .timeout = step.timeout.value_or(function.timeout),
-                     .step = step.name.text,
-                     .parts = {},
-                     .metadata = step.with};
-  for (const Use& use : task.parts)
-    invoke.parts.push_back(
-        {.value_id = use.value, .pass = use.pass, .name = loaded_.plan.values[use.value].name});
-  const auto timeout = std::min(invoke.timeout, function.timeout) + kSlack;
-  auto answer = worker_.Call(std::move(invoke), -1, timeout);
-  if (!answer) return tl::unexpected(Lost(where, answer.error()));
-  if (const auto* error = std::get_if<Error>(&*answer)) return Failed(where, *error);
-  if (auto* error = std::get_if<CallError>(&*answer)) {
-    error->message += EmptyParts(task);
-    return tl::unexpected(
-        RunFailure{.where = where, .message = error->message, .call = std::move(*error)});
-  }
-  if (const auto* reply = std::get_if<ipc::InvokeReply>(&*answer)) {
-    if (reply->result_bytes == 0) empty_.insert(task.result);
-    StepReport& mine = report_.steps[task.step];
-    ++mine.calls;
-    mine.result_bytes += reply->result_bytes;
-    mine.duration += reply->duration;
-    mine.longest = std::max(mine.longest, reply->duration);
-  }
-  ++calls_done_;
-  if (options_.on_progress)
-    options_.on_progress({.calls_done = calls_done_,
-                          .calls = loaded_.plan.tasks.size(),
-                          .step = step.name.text,
-                          .item = step.IsList() ? std::string_view(item) : std::string_view()});
-  return {};
 }
 
 // A function that forgot to respond shows in the one that takes its result.
@@ -218,28 +369,35 @@ std::string Runner::EmptyParts(const Task& task) const {
   return text;
 }
 
-Runner::Done Runner::Collect() {
-  auto answer = worker_.Call(ipc::GetReport{}, -1, kRequestTimeout);
-  if (!answer) return Failed("report", answer.error());
-  if (auto* reply = std::get_if<ipc::ReportReply>(&*answer)) {
-    report_.payload = reply->payload;
-    report_.edges = std::move(reply->edges);
+// One report for all workers.
+void Runner::Collect() {
+  report_.workers = workers_.Started();
+  report_.sandbox = workers_.Sandbox();
+  if (const auto& machine = workers_.Machine()) report_.worker = *machine;
+  EdgeSum edges;
+  const auto live = workers_.Live();
+  std::size_t left = live.size();
+  for (const ipc::WorkerId id : live) {
+    Ask<ipc::ReportReply>({.worker = id}, ipc::GetReport{}, {}, kRequestTimeout, "report",
+                          [&](const ipc::ReportReply& reply) {
+                            --left;
+                            edges.Add(reply.edges);
+                            report_.payload.segments += reply.payload.segments;
+                            report_.payload.bytes += reply.payload.bytes;
+                            report_.payload.peak_bytes += reply.payload.peak_bytes;
+                            report_.payload.mappings += reply.payload.mappings;
+                          });
   }
-  std::map<std::string_view, std::size_t> order;
-  for (std::size_t i = 0; i < report_.steps.size(); ++i) order[report_.steps[i].name] = i;
-  const auto place = [&](const ipc::EdgeReport& edge) {
-    const auto it = order.find(edge.callee);
-    return it == order.end() ? order.size() : it->second;  // Calls between functions come last.
-  };
-  std::sort(report_.edges.begin(), report_.edges.end(), [&](const auto& a, const auto& b) {
-    return std::pair(place(a), std::string_view(a.caller)) <
-           std::pair(place(b), std::string_view(b.caller));
-  });
-  return {};
+  while (left > 0 && !failure_) loop_.RunOnce(DeadlineAfter(Now(), kRequestTimeout));
+  if (failure_) return;
+  std::vector<std::string_view> order;
+  order.reserve(report_.steps.size());
+  for (const StepReport& step : report_.steps) order.push_back(step.name);
+  report_.edges = edges.Sorted(order);
 }
 
 // Before anything runs: a result that cannot be written is known at once.
-Runner::Done MakeFolders(const Plan& plan, const Workflow& workflow) {
+tl::expected<void, RunFailure> MakeFolders(const Plan& plan, const Workflow& workflow) {
   for (const FileWrite& write : plan.writes) {
     const auto folder =
         write.path.has_parent_path() ? write.path.parent_path() : std::filesystem::path(".");
@@ -268,14 +426,6 @@ std::string Describe(const RunFailure& failure) {
   return text;
 }
 
-void CheckRunnable(const Workflow& workflow, Mistakes& mistakes) {
-  if (workflow.functions.size() < 2) return;
-  for (const Function& f : workflow.functions)
-    if (f.embed != ipc::Embed::kAllow)
-      mistakes.Add(f.name.mark, "functions." + f.name.text + ".embed",
-                   "must be allow: all functions of a workflow run in one worker process");
-}
-
 std::vector<Mistake> Remarks(const Workflow& workflow) {
   std::vector<bool> taken(workflow.steps.size());
   const auto take = [&](const Need& need) {
@@ -295,16 +445,21 @@ tl::expected<RunReport, RunFailure> Run(const Loaded& loaded, const std::vector<
                                         const RunOptions& options) {
   if (auto made = MakeFolders(loaded.plan, loaded.workflow); !made)
     return tl::unexpected(std::move(made).error());
-  host::InterruptScope interrupt;
-  auto worker = host::WorkerProcess::Start(options.host_program);
-  if (!worker)
-    return tl::unexpected(
-        RunFailure{.where = "start a worker", .message = worker.error().message, .call = {}});
-  interrupt.Attach(worker->PidFd());
-  auto report = Runner(loaded, options, *worker).Run(modules);
-  if (report) worker->Stop(kSlack);
-  interrupt.Attach(-1);  // Its descriptor closes now.
-  return report;
+  const auto failed = [](const Error& error) {
+    return tl::unexpected(RunFailure{.where = "start", .message = error.message, .call = {}});
+  };
+  auto loop = loop::Loop::Create();
+  if (!loop) return failed(loop.error());
+  Runner* running = nullptr;
+  // Before the zygote starts: none must be missed while it does.
+  const auto signals = loop::Signals::Create(**loop, {SIGINT, SIGTERM, SIGHUP},
+                                             [&running](int s) { running->Interrupt(s); });
+  if (!signals) return failed(signals.error());
+  const Placement placement =
+      Place(loaded.workflow, options.cpus != 0 ? options.cpus : CountCpus());
+  Runner runner(**loop, loaded, placement, modules, options);
+  running = &runner;
+  return runner.Run();
 }
 
 }  // namespace cwasi::workflow

@@ -1,9 +1,10 @@
 // Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
 //
-// Runs a workflow's plan in one worker process. No payload passes through this process: files are
-// opened here and read and written by the worker.
+// Runs a workflow's plan in worker processes that a zygote forks. No payload passes through this
+// process: files are opened here and read and written by the workers, and values go from worker to
+// worker.
 //
-// Thread: one.
+// Thread: one. SIGINT, SIGTERM and SIGHUP end the run while it lasts.
 
 #pragma once
 
@@ -35,7 +36,8 @@ struct Progress {
 struct RunOptions {
   std::filesystem::path host_program;
   ipc::PayloadPolicy payload = ipc::PayloadPolicy::kAuto;
-  std::uint64_t payload_budget_bytes = 8ULL << 30U;
+  std::uint64_t payload_budget_bytes = 8ULL << 30U;  // Of each worker.
+  std::uint32_t cpus = 0;  // Workers of a group if the file does not say; 0: what there are.
   std::function<void(const Progress&)> on_progress = {};  // After each call; may be empty.
 };
 
@@ -53,7 +55,9 @@ struct RunReport {
   std::vector<StepReport> steps;       // In the order of the file.
   std::vector<ipc::EdgeReport> edges;  // By step that takes, then by what it takes from.
   ipc::PayloadReport payload;
-  ipc::HelloReply worker;
+  ipc::HelloReply worker;   // What the first one said of the machine.
+  std::size_t workers = 0;  // That were started.
+  std::string sandbox;      // What was around them, in one line.
   ipc::PayloadPolicy policy = ipc::PayloadPolicy::kAuto;
   std::uint64_t bytes_read = 0;
   std::vector<std::filesystem::path> written;
@@ -63,19 +67,16 @@ struct RunFailure {
   std::string where;  // "step sheet", "step decoded, item coast", "output sheet"; may be empty.
   std::string message;
   std::optional<CallError> call;  // If a function's call failed.
+  int signal = 0;                 // That ended the run; then there is nothing else to say.
 };
 // For a person; several lines if there are frames.
 std::string Describe(const RunFailure& failure);
-
-// What the file asks for and this version cannot do: with several functions in one worker each must
-// allow to be embedded. Nothing else is looked at.
-void CheckRunnable(const Workflow& workflow, Mistakes& mistakes);
 
 // What is allowed and most likely not meant: steps whose result nobody takes.
 std::vector<Mistake> Remarks(const Workflow& workflow);
 
 // `modules` are the compiled modules, opened, one for each function. Folders of outputs are made.
-// Outputs that were written before a failure stay, each whole.
+// The first failure that shows ends all workers; outputs that were written before stay, each whole.
 tl::expected<RunReport, RunFailure> Run(const Loaded& loaded, const std::vector<UniqueFd>& modules,
                                         const RunOptions& options);
 

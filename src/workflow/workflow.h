@@ -22,10 +22,19 @@ namespace cwasi::workflow {
 inline constexpr std::size_t kMaxSteps = 10'000;
 inline constexpr std::size_t kMaxItems = 65'536;  // Of one list; and parts of one call.
 inline constexpr std::size_t kMaxNameBytes = 64;
+inline constexpr std::size_t kMaxFunctions = 10'000;
+inline constexpr std::uint32_t kMaxWorkers = 1024;  // Of one group.
 
 struct Spelt {
   std::string text;
   Mark mark;
+};
+
+// How a function may be called; of both, the runtime chooses.
+enum class Modes : std::uint8_t {
+  kBoth,      // Embedded if `embed` allows it.
+  kEmbedded,  // Only in its caller's worker.
+  kLocal,     // Only in a worker of its own.
 };
 
 struct Function {
@@ -36,6 +45,13 @@ struct Function {
   std::chrono::nanoseconds timeout = std::chrono::seconds(60);
   ipc::Instances instances = ipc::Instances::kReused;
   ipc::Zero zero = ipc::Zero::kNever;
+  Modes modes = Modes::kBoth;
+  std::optional<std::uint32_t> workers;  // Instead of the workflow's; 1 to kMaxWorkers.
+
+  // Whether it runs in workers together with others that do, or in workers of its own.
+  [[nodiscard]] bool IsShared() const {
+    return embed == ipc::Embed::kAllow && modes != Modes::kLocal;
+  }
 };
 
 enum class InputKind : std::uint8_t { kFile, kFiles, kGlob };
@@ -80,7 +96,8 @@ struct Output {
 };
 
 struct Workflow {
-  std::string name;  // May be empty.
+  std::string name;                      // May be empty.
+  std::optional<std::uint32_t> workers;  // Of each group; 1 to kMaxWorkers. Default: the CPUs.
   std::vector<Function> functions;
   std::vector<Input> inputs;
   std::vector<Step> steps;

@@ -23,6 +23,11 @@ CWASI_HANDLER(request, length) {
   uint32_t what_length = 0;
   if (cwasi_metadata("do", 2, what, sizeof what - 1, &what_length) != CWASI_OK) return 90;
   if (strcmp(what, "echo") == 0) return cwasi_respond(request, length, CWASI_MOVE);
+  if (strcmp(what, "work") == 0) {
+    for (volatile int i = 0; i < 200 * 1000 * 1000; ++i) {
+    }
+    return cwasi_respond(request, length, CWASI_MOVE);
+  }
   if (strcmp(what, "trap") == 0) trap_in_here();
   if (strcmp(what, "exit") == 0) exit(3);
   if (strcmp(what, "fail") == 0) return 42;

@@ -42,6 +42,9 @@ enum op {
   OP_COUNT,
   OP_REQUEST,
   OP_PRINT,
+  OP_START,
+  OP_WAIT,
+  OP_NEW_FOR,
 };
 // How an argument is meant.
 enum kind { LITERAL, RESULT, SCRATCH };
@@ -160,6 +163,8 @@ static uint32_t run(const struct step* s, const uint32_t* a, void* request, uint
       return (uint32_t)cwasi_call(a[0], (void*)a[1], a[2], a[3], (void*)a[4]);
     case OP_NEW:
       return (uint32_t)cwasi_buffer_new(a[0], (void*)a[1]);
+    case OP_NEW_FOR:
+      return (uint32_t)cwasi_buffer_new_for(a[0], a[1], (void*)a[2]);
     case OP_FREE:
       return (uint32_t)cwasi_buffer_free(p);
     case OP_RETAIN:
@@ -228,6 +233,10 @@ static uint32_t run(const struct step* s, const uint32_t* a, void* request, uint
       return a[0] == 0 ? (uint32_t)request : length;
     case OP_PRINT:
       return (uint32_t)write(1, p, a[1]);
+    case OP_START:
+      return (uint32_t)cwasi_call_start(a[0], (void*)a[1], a[2], a[3], (void*)a[4]);
+    case OP_WAIT:
+      return (uint32_t)cwasi_call_wait((void*)a[0], a[1], a[2], (void*)a[3], (void*)a[4]);
   }
   return 0xdeadu;
 }

@@ -3,6 +3,7 @@
 #include "test/integration/program.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,17 +29,31 @@ std::string ReadAll(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+std::vector<pid_t> ChildrenOf(pid_t pid) {
+  const std::string task =
+      "/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid) + "/children";
+  std::ifstream file(task);
+  return {std::istream_iterator<pid_t>(file), {}};
+}
+
 }  // namespace
 
-Program::Program(const std::filesystem::path& folder, const std::vector<std::string>& arguments)
+Program::Program(const std::filesystem::path& folder, const std::vector<std::string>& arguments,
+                 const ProgramOptions& options)
     : folder_(folder) {
-  const std::string program = test::BinFolder() / "cwasi";
+  const bool own = options.program.empty();
+  const std::string program = own ? test::BinFolder() / "cwasi" : options.program;
   const std::string cache = "CWASI_CACHE_DIR=" + (test::BinFolder() / "test-cache").string();
   std::vector<char*> argv = {const_cast<char*>(program.c_str())};
   for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
-  std::vector<char*> envp = {const_cast<char*>(cache.c_str())};
-  for (char** variable = environ; *variable != nullptr; ++variable) envp.push_back(*variable);
+  std::vector<char*> envp;
+  if (own) {
+    envp.push_back(const_cast<char*>(cache.c_str()));
+    for (char** variable = environ; *variable != nullptr; ++variable) envp.push_back(*variable);
+  }
+  for (const auto& variable : options.environment)
+    envp.push_back(const_cast<char*>(variable.c_str()));
   envp.push_back(nullptr);
   const std::string out = (folder / kOut).string();
   const std::string err = (folder / kErr).string();
@@ -49,6 +64,10 @@ Program::Program(const std::filesystem::path& folder, const std::vector<std::str
   const int err_fd = ::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   ::dup2(out_fd, 1);
   ::dup2(err_fd, 2);
+  if (options.user && (::setgroups(0, nullptr) != 0 ||
+                       ::setresgid(*options.user, *options.user, *options.user) != 0 ||
+                       ::setresuid(*options.user, *options.user, *options.user) != 0))
+    ::_exit(126);
   if (::chdir(folder.c_str()) == 0) ::execve(program.c_str(), argv.data(), envp.data());
   ::_exit(127);
 }
@@ -59,20 +78,16 @@ Program::~Program() {
   ::waitpid(pid_, nullptr, 0);
 }
 
-std::vector<pid_t> Program::Children() const {
-  const std::string task =
-      "/proc/" + std::to_string(pid_) + "/task/" + std::to_string(pid_) + "/children";
-  std::ifstream file(task);
-  return {std::istream_iterator<pid_t>(file), {}};
-}
-
-std::optional<pid_t> Program::WaitForWorker(MonotonicNs deadline) const {
+std::optional<Program::Family> Program::WaitForWorkers(std::size_t workers,
+                                                       MonotonicNs deadline) const {
   while (Now() < deadline) {
-    for (const pid_t child : Children()) {
+    for (const pid_t child : ChildrenOf(pid_)) {
       std::error_code ignored;
       const auto exe =
           std::filesystem::read_symlink("/proc/" + std::to_string(child) + "/exe", ignored);
-      if (exe.filename() == "cwasi-host") return child;
+      if (exe.filename() != "cwasi-host") continue;
+      Family family{.zygote = child, .workers = ChildrenOf(child)};
+      if (family.workers.size() == workers) return family;
     }
     std::this_thread::yield();
   }
@@ -122,6 +137,21 @@ ProgramEnd RunFolder::RunWorkflow(const std::string& yaml) const {
 
 bool ProcessExists(pid_t pid) {
   return ::kill(pid, 0) == 0 || errno != ESRCH;
+}
+
+bool WaitUntilBusy(pid_t pid, MonotonicNs deadline) {
+  constexpr std::size_t kUserTime = 13;  // proc_pid_stat(5), counted from 0; in 10 ms.
+  while (Now() < deadline) {
+    std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+    const std::vector<std::string> fields{std::istream_iterator<std::string>(stat), {}};
+    if (fields.size() > kUserTime && std::stoul(fields[kUserTime]) >= 10) return true;
+    std::this_thread::yield();
+  }
+  return false;
+}
+
+bool AnyExists(const Program::Family& family) {
+  return ProcessExists(family.zygote) || std::ranges::any_of(family.workers, ProcessExists);
 }
 
 }  // namespace cwasi::test

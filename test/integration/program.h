@@ -24,10 +24,18 @@ struct ProgramEnd {
   std::string err;
 };
 
+// Who starts it, and which one, if not this user the build's own.
+struct ProgramOptions {
+  std::filesystem::path program = {};
+  std::optional<uid_t> user = {};             // With a group of the same number, and no other.
+  std::vector<std::string> environment = {};  // All of it, with `program`.
+};
+
 // A started program whose output goes to files.
 class Program {
  public:
-  Program(const std::filesystem::path& folder, const std::vector<std::string>& arguments);
+  Program(const std::filesystem::path& folder, const std::vector<std::string>& arguments,
+          const ProgramOptions& options = {});
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
   Program(Program&&) = delete;
@@ -35,10 +43,13 @@ class Program {
   ~Program();
 
   [[nodiscard]] pid_t Pid() const { return pid_; }
-  // Its children now; empty if it has none.
-  [[nodiscard]] std::vector<pid_t> Children() const;
-  // The first child, once there is one and it is cwasi-host.
-  [[nodiscard]] std::optional<pid_t> WaitForWorker(MonotonicNs deadline) const;
+  // Its zygote and that one's workers, once there are `workers` of them.
+  struct Family {
+    pid_t zygote = -1;
+    std::vector<pid_t> workers;
+  };
+  [[nodiscard]] std::optional<Family> WaitForWorkers(std::size_t workers,
+                                                     MonotonicNs deadline) const;
   void Signal(int signal) const;
   ProgramEnd Wait();
 
@@ -69,5 +80,9 @@ class RunFolder {
 
 // Whether a process, zombies included, has this number.
 bool ProcessExists(pid_t pid);
+// Waits until a process has computed for a while: a worker in a guest that loops.
+bool WaitUntilBusy(pid_t pid, MonotonicNs deadline);
+// Whether zygote or a worker is left.
+bool AnyExists(const Program::Family& family);
 
 }  // namespace cwasi::test

@@ -48,6 +48,9 @@ enum class Op : std::uint32_t {
   kCount,
   kRequest,
   kPrint,
+  kStart,
+  kWait,
+  kNewFor,
 };
 enum class Allocator : std::uint32_t {
   kHonest,
@@ -111,6 +114,12 @@ class Script {
   std::uint32_t AddNew(std::uint32_t bytes) {
     Add(Op::kStore, {Scratch(60'204), 0U});
     Add(Op::kNew, {bytes, Scratch(60'204)});
+    return Add(Op::kLoad, {Scratch(60'204)});
+  }
+  // The same for a buffer that goes to `function`.
+  std::uint32_t AddNewFor(Arg function, std::uint32_t bytes) {
+    Add(Op::kStore, {Scratch(60'204), 0U});
+    Add(Op::kNewFor, {function, bytes, Scratch(60'204)});
     return Add(Op::kLoad, {Scratch(60'204)});
   }
   // Calls with a reply structure at `reply` in scratch and room for `capacity` bytes at `data` in

@@ -75,10 +75,8 @@ class WorkerHarness {
       std::chrono::nanoseconds timeout = std::chrono::seconds(60)) {
     worker::Request request{
         .id = 7, .step = "step", .parts = {}, .metadata = {{"colour", "blue"}}, .timeout = timeout};
-    request.parts.push_back({.payload = buf::Payload(std::move(body)),
-                             .name = "part",
-                             .producer = "input",
-                             .given = {}});
+    request.parts.push_back(
+        {.value = {.payload = buf::Payload(std::move(body))}, .name = "part", .producer = "input"});
     return worker_->Invoke(function, request);
   }
 

@@ -15,6 +15,7 @@
 namespace cwasi::test {
 
 inline constexpr std::string_view kFullExample = R"(name: photos
+workers: 4
 functions:
   decode:
     path: decode.wasm
@@ -23,9 +24,12 @@ functions:
     timeout: 30s
     instances: reused
     zero: always
+    modes: [embedded, local]
   sheet:
     path: sheet.wasm
     instances: fresh
+    modes: [local]
+    workers: 3
 inputs:
   photos:
     glob: "photos/*.jpg"
