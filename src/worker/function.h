@@ -7,6 +7,7 @@
 
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -68,20 +69,25 @@ class Function {
 
   // An instance that runs no call; from the idle ones or new. Null: `failure` says why.
   std::unique_ptr<Instance> Acquire(Worker& worker, CallFailure& failure) {
-    if (idle_.empty()) return Instance::Start(worker, *this, failure);
-    auto instance = std::move(idle_.back());
-    idle_.pop_back();
-    return instance;
+    auto idle = AcquireIdle();
+    return idle != nullptr ? std::move(idle) : Instance::Start(worker, *this, failure);
+  }
+  // Null: there is none.
+  std::unique_ptr<Instance> AcquireIdle() {
+    if (idle_count_ == 0) return nullptr;
+    return std::move(idle_[--idle_count_]);
   }
   // Ends the request's buffers; keeps the instance if it is sound and may be reused.
   void Release(std::unique_ptr<Instance> instance) {
-    if (!instance->IsSound() || spec_.instances == Instances::kFresh || idle_.size() >= kMaxIdle)
+    if (!instance->IsSound() || spec_.instances == Instances::kFresh || idle_count_ == kMaxIdle)
       return;
     instance->Buffers().EndRequest();
-    idle_.push_back(std::move(instance));
+    idle_[idle_count_++] = std::move(instance);
   }
-  void DropIdle() { idle_.clear(); }
-  [[nodiscard]] std::size_t IdleInstances() const { return idle_.size(); }
+  void DropIdle() {
+    while (idle_count_ != 0) idle_[--idle_count_].reset();
+  }
+  [[nodiscard]] std::size_t IdleInstances() const { return idle_count_; }
 
   // The edge from this function to `callee`.
   EdgeStats& EdgeTo(const Function& callee, EdgeTable& edges) {
@@ -99,8 +105,9 @@ class Function {
   std::uint32_t id_;
   std::unique_ptr<wasm::Module> module_;
   std::unique_ptr<wasm::LinkedModule> linked_;
-  std::vector<std::unique_ptr<Instance>> idle_;  // Latest last.
-  std::vector<EdgeStats*> edges_;                // By the callee's id; null until used.
+  std::array<std::unique_ptr<Instance>, kMaxIdle> idle_;  // Latest last.
+  std::size_t idle_count_ = 0;
+  std::vector<EdgeStats*> edges_;  // By the callee's id; null until used.
 };
 
 }  // namespace cwasi::worker

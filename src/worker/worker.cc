@@ -295,49 +295,58 @@ std::optional<CallClass> Worker::Refusal(const Instance& caller, const Function*
   return std::nullopt;
 }
 
-Result<std::uint32_t> Worker::Deliver(Instance& caller, Instance& callee, const GuestCall& wanted) {
-  if (wanted.move)
-    return caller.Buffers().Transfer(wanted.request, wanted.length, callee.Buffers(),
-                                     buf::Owner::kRequest);
-  return callee.Buffers().ReceiveCopy(caller.Memory().data() + wanted.request, wanted.length,
-                                      buf::Owner::kRequest);
+std::unique_ptr<Instance> Worker::StartFor(Call& call) {
+  CallFailure failure;
+  auto instance = Instance::Start(*this, *call.function, failure);
+  if (instance == nullptr) call.Failing().own = std::move(failure);
+  return instance;
 }
 
-void Worker::NotDelivered(Call& call, const GuestCall& wanted, std::unique_ptr<Instance> callee,
-                          const Error& error) {
-  call.FailWith(callee->IsSound() ? DeliveryError(error, false) : callee->Failure());
+bool Worker::Deliver(Call& call, std::unique_ptr<Instance>& callee, const GuestCall& wanted,
+                     std::uint32_t& address) {
+  buf::GuestBuffers& from = call.caller->Buffers();
+  buf::GuestBuffers& to = callee->Buffers();
+  const auto there = wanted.move
+                         ? from.Transfer(wanted.request, wanted.length, to, buf::Owner::kRequest)
+                         : to.ReceiveCopy(call.caller->Memory().data() + wanted.request,
+                                          wanted.length, buf::Owner::kRequest);
+  if (there) {
+    address = *there;
+    return true;
+  }
+  call.FailWith(callee->IsSound() ? DeliveryError(there.error(), false) : callee->Failure());
   call.function->Release(std::move(callee));
   // Once the callee may have run, a moved request is gone, whatever became of it.
-  if (call.Why().may_have_run && wanted.move)
-    CHECK(call.caller->Buffers().Free(wanted.request).has_value());
+  if (call.Why().may_have_run && wanted.move) CHECK(from.Free(wanted.request).has_value());
+  return false;
 }
 
 void Worker::RunGuestCall(Call& call, const GuestCall& wanted) {
   const Instance& caller = *call.caller;
   EdgeStats& edge = caller.Of().EdgeTo(*call.function, edges_);
   const MonotonicNs start = IsTimed(edge, wanted.length) ? FastNow() : 0;
-  const buf::CopyCount before = payloads_.Copies();
   const DeadlineScope deadline(*ticker_, call.deadline);
-  CallFailure failure;
-  auto instance = call.function->Acquire(*this, failure);
-  if (instance == nullptr) {
-    call.Failing().own = std::move(failure);
-    return;
+  std::unique_ptr<Instance> instance = call.function->AcquireIdle();
+  if (instance == nullptr) [[unlikely]] {
+    instance = StartFor(call);
+    if (instance == nullptr) return;
   }
+  HandOver taken;  // Of the request.
   std::uint32_t address = 0;
   if (!wanted.move)
     address = instance->Buffers().ReceiveShort(call.caller->Memory().data() + wanted.request,
                                                wanted.length);
-  if (address == 0) {
-    const auto delivered = Deliver(*call.caller, *instance, wanted);
-    if (!delivered) return NotDelivered(call, wanted, std::move(instance), delivered.error());
-    address = *delivered;
+  if (address != 0) [[likely]] {
+    taken.copies = 1;
+    taken.copied_bytes = wanted.length;
+  } else {
+    const buf::CopyCount before = payloads_.Copies();
+    if (!Deliver(call, instance, wanted, address)) return;
+    taken.copies = payloads_.Copies().copies - before.copies;
+    taken.copied_bytes = payloads_.Copies().bytes - before.bytes;
   }
   ++edge.calls;
-  Count(edge, wanted.length,
-        {.duration = 0,
-         .copies = payloads_.Copies().copies - before.copies,
-         .copied_bytes = payloads_.Copies().bytes - before.bytes});
+  Count(edge, wanted.length, taken);
   if (start != 0) edge.hand_over.Add(FastNow() - start);
   // What came of it is in `call`.
   static_cast<void>(instance->Run(call, address, wanted.length));
@@ -420,6 +429,19 @@ Result<> Worker::TakeOutsideReply(Instance& callee, Call& call, std::uint32_t ad
 
 std::uint32_t Worker::Respond(Instance& callee, Call& call, std::uint32_t address,
                               std::uint32_t length, bool move) {
+  if (call.caller == nullptr || move || length > call.reply_capacity) [[unlikely]]
+    return RespondAtLength(callee, call, address, length, move);
+  payloads_.Copy(call.caller->Memory().data() + call.reply_data, callee.Memory().data() + address,
+                 length);
+  call.responded = true;
+  call.reply_length = length;
+  call.replied.copies = length != 0 ? 1U : 0U;
+  call.replied.copied_bytes = length;
+  return 0;
+}
+
+std::uint32_t Worker::RespondAtLength(Instance& callee, Call& call, std::uint32_t address,
+                                      std::uint32_t length, bool move) {
   const auto refuse = [&](CallError error) {
     const auto status = static_cast<std::uint32_t>(error.call_class);
     call.FailWith(std::move(error));
@@ -432,12 +454,6 @@ std::uint32_t Worker::Respond(Instance& callee, Call& call, std::uint32_t addres
   if (length > payloads_.MaxPayloadBytes())
     return refuse(MakeError(CallClass::kTooLarge, true, "the reply is over the payload limit"));
   const std::byte* const from = callee.Memory().data() + address;
-  if (call.caller != nullptr && !move && length <= call.reply_capacity) [[likely]] {
-    payloads_.Copy(call.caller->Memory().data() + call.reply_data, from, length);
-    call.reply_length = length;
-    call.replied = {.duration = 0, .copies = length != 0 ? 1U : 0U, .copied_bytes = length};
-    return 0;
-  }
   const HandOverTimer timer(payloads_);
   if (call.caller == nullptr) {
     if (auto taken = TakeOutsideReply(callee, call, address, length, move); !taken)

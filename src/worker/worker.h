@@ -186,9 +186,14 @@ class Worker {
                             std::uint32_t length, bool move);
   // Delivers the request, runs the handler and puts the instance away; `call` says how it went.
   void RunGuestCall(Call& call, const GuestCall& wanted);
-  static Result<std::uint32_t> Deliver(Instance& caller, Instance& callee, const GuestCall& wanted);
-  static void NotDelivered(Call& call, const GuestCall& wanted, std::unique_ptr<Instance> callee,
-                           const Error& error);
+  // What most calls do not need is kept out of the function that all go through.
+  [[gnu::noinline]] std::unique_ptr<Instance> StartFor(Call& call);
+  // Into the callee's memory, at `address`. False: `call` says why not, and `callee` is put away.
+  [[gnu::noinline]] static bool Deliver(Call& call, std::unique_ptr<Instance>& callee,
+                                        const GuestCall& wanted, std::uint32_t& address);
+  [[gnu::noinline]] std::uint32_t RespondAtLength(Instance& callee, Call& call,
+                                                  std::uint32_t address, std::uint32_t length,
+                                                  bool move);
 
   buf::PayloadMemory payloads_;
   OutputSink output_;

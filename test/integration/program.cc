@@ -32,8 +32,15 @@ std::string ReadAll(const std::filesystem::path& path) {
 std::vector<pid_t> ChildrenOf(pid_t pid) {
   const std::string task =
       "/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid) + "/children";
-  std::ifstream file(task);
-  return {std::istream_iterator<pid_t>(file), {}};
+  const auto read = [&]() -> std::vector<pid_t> {
+    std::ifstream file(task);
+    return {std::istream_iterator<pid_t>(file), {}};
+  };
+  // The kernel counts its way through the children anew at each read(2): one that ends between two
+  // of them is there beside younger ones that it never met, and another is left out.
+  std::vector<pid_t> children = read();
+  for (std::vector<pid_t> again; (again = read()) != children;) children = std::move(again);
+  return children;
 }
 
 }  // namespace
