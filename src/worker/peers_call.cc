@@ -308,6 +308,7 @@ tl::expected<std::unique_ptr<Peers::InFlight>, CallError> Peers::Start(Instance&
 }
 
 std::size_t Peers::WaitForAny(std::span<InFlight* const> flights, MonotonicNs deadline) {
+  const PausedDeadline paused(worker_.Ticker());
   std::size_t soonest = 0;
   for (std::size_t i = 1; i < flights.size(); ++i)
     if (flights[i]->call.deadline < flights[soonest]->call.deadline) soonest = i;
