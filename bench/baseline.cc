@@ -97,6 +97,7 @@ std::vector<wasm::HostImport> Imports() {
   add("call", 5, CallOther);
   add("respond", 3, Respond);
   add("buffer_new", 2, Absent);
+  add("buffer_new_for", 3, Absent);
   add("buffer_free", 1, Absent);
   return all;
 }

@@ -4,7 +4,8 @@
 // processes, memcpy, touching and other ways to bring the bytes across, in the same run. Answers
 // are checked before any time counts.
 //
-//   local_bench [--quick] [--only calls|payloads|transports|mixed|fan] [--json FILE]
+//   local_bench [--quick] [--only calls|payloads|copies|transports|mixed|fan|broadcast] [--json
+//   FILE]
 //
 // A busy callee spins when the call comes, an idle one sleeps in its futex. Busy: both workers spin
 // in each wait for up to SpinPolicy::kLimitNs, and before a long payload the caller makes a short
@@ -14,8 +15,11 @@
 // Hand-over times are the callee's own, from its histogram: buckets are a sixteenth wide.
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -24,6 +28,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "bench/local_pair.h"
 #include "bench/local_scenarios.h"
 #include "bench/report.h"
@@ -47,7 +52,6 @@ LocalPair::Result RunAll(const Pairs& pairs, const Order& order) {
     auto result = pair->End();
     all.samples += result.samples;
     all.hand_over += result.hand_over;
-    all.copies += result.copies;
   }
   return all;
 }
@@ -115,7 +119,6 @@ void Payloads(const Pairs& busy, const Pairs& idle, Report& report, std::size_t 
   Samples end_to_end;
   Samples copied;
   Samples memcpy_touched;
-  LocalPair::Result by_copy;
   struct HandOver {
     const char* name;
     const Pairs& pairs;
@@ -156,8 +159,7 @@ void Payloads(const Pairs& busy, const Pairs& idle, Report& report, std::size_t 
       end_to_end += RunAll(idle, order(Op::kMoved, 1)).samples;
     }
     memcpy_touched += RunAll(busy, {.task = Task::kMemcpy, .bytes = bytes, .samples = n}).samples;
-    by_copy = RunAll(busy, order(Op::kCopied, n));
-    copied += by_copy.hand_over;
+    copied += RunAll(busy, order(Op::kCopied, n)).hand_over;
   }
   const auto add = [&](const std::string& name, Samples samples, const std::string& baseline = "",
                        double ratio = 0) {
@@ -190,6 +192,59 @@ void Payloads(const Pairs& busy, const Pairs& idle, Report& report, std::size_t 
   add("end to end, moved", std::move(end_to_end), "touching alone", end_to_end_target ? 1.1 : 0);
   add("memcpy of touched bytes", std::move(memcpy_touched));
   add("hand-over, copied", std::move(copied), "memcpy of touched bytes", 1.15);
+}
+
+// What each copy of a payload costs, where docs/architecture.md says how many there are. That so
+// many were made is looked at first.
+void CopiesByCount(Zygote& zygote, Report& report, bool quick) {
+  struct Way {
+    const char* name;
+    ipc::Relation relation;
+    Op op;
+    std::uint64_t copies;
+  };
+  constexpr std::array kWays = {
+      Way{"same domain, plain", ipc::Relation::kSameDomain, Op::kCopied, 1},
+      Way{"other domain, moved, made for it", ipc::Relation::kOtherDomain, Op::kMovedFor, 1},
+      Way{"other domain, moved", ipc::Relation::kOtherDomain, Op::kMoved, 2},
+      Way{"other domain, plain", ipc::Relation::kOtherDomain, Op::kCopied, 2}};
+  for (const std::size_t bytes : {kMiB, 10 * kMiB, 100 * kMiB}) {
+    for (const Way& way : kWays) {
+      auto options = kBusy;
+      options.relation = way.relation;
+      LocalPair pair(zygote, options, Placement::kTwoCpus);
+      pair.Run({.op = way.op, .bytes = bytes, .samples = 2});
+      Samples one;
+      Row all{.name = std::string("hand-over, ") + way.name, .bytes = bytes};
+      const std::uint32_t n = quick ? 1 : 4;
+      for (int round = 0; round < (quick ? 1 : 10); ++round) {
+        one += pair.Run({.task = Task::kMemcpy, .bytes = bytes, .samples = n}).samples;
+        std::this_thread::sleep_for(std::chrono::milliseconds(30));  // The callee tells every 10.
+        const std::uint64_t callee_before = pair.CalleeCopiedBytes();
+        const auto result = pair.Run({.op = way.op, .bytes = bytes, .samples = n});
+        const std::uint64_t wanted = way.copies * n;
+        std::uint64_t counted = 0;
+        for (const MonotonicNs end = Now() + 1'000'000'000; counted != wanted && Now() < end;)
+          counted = (result.copied_bytes + pair.CalleeCopiedBytes() - callee_before) / bytes;
+        if (counted != wanted) {
+          std::fprintf(
+              stderr, "local_bench: %s, %s: %llu copies in %u calls (%llu by the caller)\n",
+              way.name, Report::Size(bytes).c_str(), static_cast<unsigned long long>(counted), n,
+              static_cast<unsigned long long>(result.copied_bytes / bytes));
+          std::exit(1);
+        }
+        all.samples += result.hand_over;
+      }
+      Row memcpys{.name = std::to_string(way.copies) + " memcpy of touched bytes, " + way.name,
+                  .bytes = bytes,
+                  .samples = std::move(one)};
+      for (double& ns : memcpys.samples.ns) ns *= static_cast<double>(way.copies);
+      all.baseline = memcpys.name;
+      all.target_ratio = 1.15;
+      report.Add(std::move(memcpys));
+      report.Add(std::move(all));
+    }
+  }
 }
 
 void AllPayloads(Zygote& zygote, Report& report, bool quick) {
@@ -237,10 +292,10 @@ int Main(int argc, char** argv) {
     } else if (argument == "--json" && i + 1 < argc) {
       json = argv[++i];
     } else {
-      std::fprintf(
-          stderr,
-          "usage: local_bench [--quick] [--only calls|payloads|transports|mixed|fan|broadcast] "
-          "[--json FILE]\n");
+      std::fprintf(stderr,
+                   "usage: local_bench [--quick] [--only "
+                   "calls|payloads|copies|transports|mixed|fan|broadcast] "
+                   "[--json FILE]\n");
       return 2;
     }
   }
@@ -251,6 +306,7 @@ int Main(int argc, char** argv) {
   std::printf("crossover %s\n", Report::Size(zygote.Ability().crossover_bytes).c_str());
   if (only.empty() || only == "calls") RoundTrips(zygote, report, quick ? 1 : 50);
   if (only.empty() || only == "payloads") AllPayloads(zygote, report, quick);
+  if (only.empty() || only == "copies") CopiesByCount(zygote, report, quick);
   if (only.empty() || only == "transports") RunTransports(zygote, report, quick);
   if (only.empty() || only == "mixed") RunMixed(zygote, report, quick);
   if (only.empty() || only == "fan") RunFan(zygote, report, quick);

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <new>
@@ -15,6 +17,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "bench/baseline.h"
 
 namespace cwasi::bench {
@@ -46,7 +49,8 @@ std::uint64_t SumOfWords(std::size_t bytes, std::uint64_t seed) {
 struct LocalPair::Board {
   Order order;
   std::uint32_t hand_overs = 0;
-  std::uint64_t copies = 0;
+  std::uint64_t copied_bytes = 0;
+  std::atomic<std::uint64_t> callee_copied_bytes = 0;
   std::array<double, kMaxSamples> ns{};
   std::array<double, kMaxSamples> hand_over{};
 };
@@ -97,8 +101,12 @@ LocalPair::Result LocalPair::End() {
   result.samples.ns.assign(board_->ns.begin(), board_->ns.begin() + board_->order.samples);
   result.hand_over.ns.assign(board_->hand_over.begin(),
                              board_->hand_over.begin() + board_->hand_overs);
-  result.copies = board_->copies;
+  result.copied_bytes = board_->copied_bytes;
   return result;
+}
+
+std::uint64_t LocalPair::CalleeCopiedBytes() const {
+  return board_->callee_copied_bytes;
 }
 
 void LocalPair::RunCallee(Zygote& zygote, const LocalWorker::Options& options, UniqueFd socket) {
@@ -106,7 +114,10 @@ void LocalPair::RunCallee(Zygote& zygote, const LocalWorker::Options& options, U
   worker.Load("sum", "sum", kSum);
   worker.Load("first", "first", kFirst);
   worker.MeetCaller(1, {kSum, kFirst}, std::move(socket));
-  worker.Serve();
+  while (worker.Peers().Links() != 0) {
+    worker.Peers().Serve(DeadlineAfter(Now(), std::chrono::milliseconds(10)));
+    board_->callee_copied_bytes = worker.Get().Payloads().Copies().bytes;
+  }
 }
 
 void LocalPair::RunCaller(Zygote& zygote, const LocalWorker::Options& options, UniqueFd socket) {
@@ -129,16 +140,16 @@ void LocalPair::RunCaller(Zygote& zygote, const LocalWorker::Options& options, U
     const bool first = order.op == Op::kGiven || order.op == Op::kGivenRoused;
     worker::EdgeStats& edge = first ? to_first : to_sum;
     edge.hand_over = {};
-    const std::uint64_t copies = edge.copies;
+    const std::uint64_t before = edge.copied_bytes;
     board_->ns[i] = Time([&] { drive(order); }) / order.count;
-    board_->copies += edge.copies - copies;
+    board_->copied_bytes += edge.copied_bytes - before;
     if (order.count == 1 && edge.hand_over.Total() == 1)
       board_->hand_over[board_->hand_overs++] = static_cast<double>(edge.hand_over.Quantile(1));
   };
   for (char c = 0; ::read(theirs_.Get(), &c, 1) == 1;) {
     const Order order = board_->order;
     board_->hand_overs = 0;
-    board_->copies = 0;
+    board_->copied_bytes = 0;
     if (order.task == Order::Task::kMemcpy) {
       const Samples samples = TimeMemcpyOfTouched(order.bytes, static_cast<int>(order.samples));
       std::ranges::copy(samples.ns, board_->ns.begin());

@@ -28,6 +28,7 @@ enum class Op : std::uint32_t {
   kGiven,
   kMovedRoused,
   kGivenRoused,
+  kMovedFor,
 };
 
 std::uint64_t SumOfWords(std::size_t bytes, std::uint64_t seed);
@@ -59,9 +60,9 @@ class LocalPair {
   ~LocalPair();
 
   struct Result {
-    Samples samples;           // How long it took.
-    Samples hand_over;         // As the callee measured it, where there was one.
-    std::uint64_t copies = 0;  // Of payloads, on both sides, beside those of answers.
+    Samples samples;                 // How long it took.
+    Samples hand_over;               // As the callee measured it, where there was one.
+    std::uint64_t copied_bytes = 0;  // By the caller's worker.
   };
   // Ends the run if an answer is wrong.
   Result Run(const Order& order) {
@@ -70,6 +71,8 @@ class LocalPair {
   }
   void Begin(const Order& order);
   Result End();
+  // By the callee's worker since it started; a moment after a call that is over.
+  [[nodiscard]] std::uint64_t CalleeCopiedBytes() const;
 
  private:
   struct Board;

@@ -44,7 +44,9 @@ os::SocketPair SocketPair() {
 }
 
 LocalWorker::LocalWorker(Zygote& zygote, const Options& options)
-    : zygote_(zygote), watcher_(Expect(worker::Watcher::Create(bell_))) {
+    : zygote_(zygote),
+      relation_(options.relation),
+      watcher_(Expect(worker::Watcher::Create(bell_))) {
   worker::Worker::Options with;
   with.payloads.policy = options.policy;
   with.payloads.ability = zygote.Ability();
@@ -81,16 +83,20 @@ void LocalWorker::Declare(const std::string& name, std::uint32_t number) {
 
 void LocalWorker::MeetCallee(ipc::WorkerId worker, std::vector<std::uint32_t> functions,
                              UniqueFd socket) {
-  Expect(peers_->Meet(
-      {.role = ipc::PeerRole::kCaller, .worker = worker, .functions = std::move(functions)},
-      std::move(socket)));
+  Expect(peers_->Meet({.role = ipc::PeerRole::kCaller,
+                       .relation = relation_,
+                       .worker = worker,
+                       .functions = std::move(functions)},
+                      std::move(socket)));
 }
 
 void LocalWorker::MeetCaller(ipc::WorkerId worker, std::vector<std::uint32_t> functions,
                              UniqueFd socket) {
-  Expect(peers_->Meet(
-      {.role = ipc::PeerRole::kCallee, .worker = worker, .functions = std::move(functions)},
-      std::move(socket)));
+  Expect(peers_->Meet({.role = ipc::PeerRole::kCallee,
+                       .relation = relation_,
+                       .worker = worker,
+                       .functions = std::move(functions)},
+                      std::move(socket)));
 }
 
 void LocalWorker::Serve() {

@@ -19,6 +19,7 @@
 #include "base/unique_fd.h"
 #include "buf/page_mover.h"
 #include "ipc/introduction.h"
+#include "ipc/relation.h"
 #include "ipc/spin_policy.h"
 #include "ipc/wait_set.h"
 #include "os/unix_socket.h"
@@ -64,6 +65,7 @@ class LocalWorker {
   struct Options {
     buf::MovePolicy policy = buf::MovePolicy::kAuto;
     ipc::SpinPolicy::Mode spinning = ipc::SpinPolicy::Mode::kAdaptive;
+    ipc::Relation relation = ipc::Relation::kSameDomain;  // To all its peers.
   };
   LocalWorker(Zygote& zygote, const Options& options);
   LocalWorker(const LocalWorker&) = delete;
@@ -88,6 +90,7 @@ class LocalWorker {
 
  private:
   Zygote& zygote_;
+  ipc::Relation relation_;
   std::unique_ptr<worker::Worker> worker_;
   ipc::Doorbell bell_;
   worker::Watcher watcher_;

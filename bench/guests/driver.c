@@ -17,6 +17,7 @@ enum op {
   // callee is awake then.
   MOVED_ROUSED,
   GIVEN_ROUSED,
+  MOVED_FOR,  // As MOVED, in a buffer that is made for the callee.
 };
 
 struct request {
@@ -64,6 +65,11 @@ CWASI_HANDLER(data, length) {
         if (cwasi_buffer_new(r.bytes, &buffer) != CWASI_OK) return 4;
         write_words(buffer, r.bytes, r.seed + i);
         if (r.op == MOVED_ROUSED && cwasi_call(first, small, 8, 0, &reply) != CWASI_OK) return 6;
+        status = cwasi_call(sum, buffer, r.bytes, CWASI_MOVE, &reply);
+        break;
+      case MOVED_FOR:
+        if (cwasi_buffer_new_for(sum, r.bytes, &buffer) != CWASI_OK) return 4;
+        write_words(buffer, r.bytes, r.seed + i);
         status = cwasi_call(sum, buffer, r.bytes, CWASI_MOVE, &reply);
         break;
       case COPIED:
