@@ -2,19 +2,19 @@
 
 #include "os/unix_socket.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
+
+#include "test/support/proc_self.h"
 
 namespace cwasi::os {
 namespace {
@@ -31,13 +31,6 @@ MonotonicNs Past() {
 
 UniqueFd OpenNull() {
   return UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-}
-
-int OpenFdCount() {
-  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir("/proc/self/fd"), &::closedir);
-  int count = 0;
-  while (::readdir(folder.get()) != nullptr) ++count;  // NOLINT(concurrency-mt-unsafe): one thread.
-  return count;
 }
 
 class UnixSocketTest : public ::testing::Test {
@@ -92,22 +85,22 @@ TEST_F(UnixSocketTest, CarriesDescriptorsThatAreCloseOnExec) {
 
 TEST_F(UnixSocketTest, ClosesAllDescriptorsWhenTooManyCame) {
   const UniqueFd null = OpenNull();
-  const int before = OpenFdCount();
+  const std::size_t before = test::CountDescriptors();
   // One too many still fits the alignment of the kernel's control buffer; twenty do not.
   for (const std::size_t count : {2U, 3U, 4U, 20U}) {
     const std::vector<int> fds(count, null.Get());
     ASSERT_TRUE(SendPacket(Left(), hello_, fds, Soon()));
     EXPECT_EQ(ReceiveFailure(1, Soon()), ErrorCode::kInvalidArgument) << count;
-    EXPECT_EQ(OpenFdCount(), before) << count;
+    EXPECT_EQ(test::CountDescriptors(), before) << count;
   }
 }
 
 TEST_F(UnixSocketTest, RefusesAPacketLongerThanTheBufferAndClosesItsDescriptors) {
   const UniqueFd null = OpenNull();
-  const int before = OpenFdCount();
+  const std::size_t before = test::CountDescriptors();
   ASSERT_TRUE(SendPacket(Left(), std::vector<std::byte>(65), std::array{null.Get()}, Soon()));
   EXPECT_EQ(ReceiveFailure(1, Soon()), ErrorCode::kInvalidArgument);
-  EXPECT_EQ(OpenFdCount(), before);
+  EXPECT_EQ(test::CountDescriptors(), before);
   ASSERT_TRUE(SendPacket(Left(), std::vector<std::byte>(64), {}, Soon()));
   EXPECT_TRUE(Receive(0, Soon())) << "the next packet is whole again";
 }
