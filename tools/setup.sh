@@ -22,9 +22,9 @@ rust_is_new_enough() {
   command -v cargo >/dev/null && command -v rustc >/dev/null &&
     printf '1.95.0\n%s\n' "$(rustc --version | cut -d' ' -f2 | cut -d- -f1)" | sort -V -C
 }
-rust_is_new_enough || packages+=(cargo-web rustc-web)
 
 missing=()
+rust_is_new_enough || missing+=(cargo-web rustc-web)  # Also if an older one is installed.
 for p in "${packages[@]}"; do
   [[ $(dpkg-query -W -f='${Status}' "$p" 2>/dev/null) == 'install ok installed' ]] || missing+=("$p")
 done
@@ -38,4 +38,9 @@ if ((${#missing[@]})); then
   "${sudo[@]}" apt-get update -q
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
 fi
+rust_is_new_enough || {
+  echo "setup: the engine needs rustc 1.95, and here is $(rustc --version 2>&1 || true): Debian 12 has it in" \
+    "bookworm-security (add it to apt's sources), or put a newer toolchain on PATH" >&2
+  exit 1
+}
 tools/wasmtime.sh
