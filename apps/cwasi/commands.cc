@@ -8,11 +8,13 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
 #include <span>
 #include <string>
+#include <system_error>
 
 #include "base/clock.h"
 #include "base/errno_text.h"
@@ -91,6 +93,14 @@ class ProgressPrinter {
   MonotonicNs next_ = 0;
 };
 
+// Legal, and most often a function that forgot to respond.
+void RemarkIfEmpty(const std::filesystem::path& path) {
+  std::error_code unknown;
+  if (std::filesystem::file_size(path, unknown) == 0 && !unknown)
+    std::fprintf(stderr, "cwasi: remark: %s is empty: its function responded with nothing\n",
+                 path.c_str());
+}
+
 int PrintMistakes(const std::string& file, const std::vector<workflow::Mistake>& mistakes) {
   for (const auto& mistake : mistakes)
     std::fprintf(stderr, "%s\n", workflow::Format(file, mistake).c_str());
@@ -126,6 +136,7 @@ int Run(const RunArguments& arguments) {
     return 128 + report.error().signal;
   }
   if (!report) return PrintError(workflow::Describe(report.error()));
+  for (const auto& path : report->written) RemarkIfEmpty(path);
   if (arguments.quiet) return 0;
   std::printf("\n%s", workflow::FormatReport(*report).c_str());
   for (const auto& path : report->written) std::printf("wrote %s\n", path.c_str());

@@ -7,7 +7,7 @@ output=build/demo
 count=$(grep -c '^ *- .*\.jpg$' "$workflow")
 functions=$(grep -c 'path: .*\.wasm' "$workflow")
 
-echo "demo: $count photographs are decoded, resized, sharpened, reduced and put on a contact sheet by $functions WebAssembly functions"
+echo "demo: $count photographs become a contact sheet by $functions WebAssembly functions"
 mkdir -p "$output"
 rm -f "$output/contact-sheet.png"
 build/bin/cwasi run "$workflow" --output-dir "$output" "$@"

@@ -335,6 +335,12 @@ TEST(FileTest, ForEachTakesListsOnly) {
               IsEmpty());
 }
 
+TEST(FileTest, AMisspeltNeedIsNotASecondMistakeOfForEach) {
+  EXPECT_THAT(MistakesBelow("steps: {a: {call: f, needs: mamy, for_each: many}}\n"),
+              ElementsAre("w.yaml:3:29: steps.a.needs: there is no input or step \"mamy\" (did "
+                          "you mean many?)"));
+}
+
 TEST(FileTest, AListNeedsAPatternAndOneValueHasNoIndex) {
   const std::string steps = "steps: {a: {call: f, needs: many, for_each: many}, b: {call: f}}\n";
   EXPECT_THAT(MistakesBelow(steps + "outputs: {x: {from: a, file: x.png}}\n"),

@@ -70,6 +70,8 @@ class Resolver {
     const auto need = std::ranges::find(
         step.needs, name.text, [](const Need& n) -> const std::string& { return n.name.text; });
     if (need == step.needs.end()) {
+      // The mistake is in a need that is told already, and this is what it should have been.
+      if (sources_.contains(name.text) && HasUnknownNeed(step)) return;
       std::vector<std::string_view> names;
       names.reserve(step.needs.size());
       for (const Need& each : step.needs) names.push_back(each.name.text);
@@ -84,6 +86,11 @@ class Resolver {
                     Quoted(name.text) + " is one value, not a list" +
                         (is_step ? ": that step has no for_each" : ""));
     }
+  }
+
+  static bool HasUnknownNeed(const Step& step) {
+    return std::ranges::any_of(
+        step.needs, [](const Need& n) { return n.source.kind == Source::Kind::kUnknown; });
   }
 
   void ResolveSource(Need& need, const std::string& where) {

@@ -88,6 +88,17 @@ TEST_F(RunTest, TheTableEndsWithWhatIsAroundTheWorkers) {
       << end.out;
 }
 
+TEST_F(RunTest, AnEmptyOutputIsRemarkedOn) {
+  const auto silent = folder_.RunWorkflow(Act("print"));
+  ASSERT_EQ(silent.code, 0) << silent.err;
+  EXPECT_EQ(folder_.Read("out.bin"), "");
+  EXPECT_NE(silent.err.find("out.bin is empty: its function responded with nothing"),
+            std::string::npos)
+      << silent.err;
+  const auto spoke = folder_.RunWorkflow(Act("echo"));
+  EXPECT_EQ(spoke.err.find("is empty"), std::string::npos) << spoke.err;
+}
+
 TEST_F(RunTest, ATrapShowsItsReasonAndTheGuestsFrames) {
   const auto end = folder_.RunWorkflow(Act("trap"));
   ExpectFailed(end, "step s (function act): guest_trap");
