@@ -429,7 +429,8 @@ Result<> Worker::TakeOutsideReply(Instance& callee, Call& call, std::uint32_t ad
 
 std::uint32_t Worker::Respond(Instance& callee, Call& call, std::uint32_t address,
                               std::uint32_t length, bool move) {
-  if (call.caller == nullptr || move || length > call.reply_capacity) [[unlikely]]
+  if (call.caller == nullptr || move || length > call.reply_capacity ||
+      length > payloads_.MaxPayloadBytes()) [[unlikely]]
     return RespondAtLength(callee, call, address, length, move);
   payloads_.Copy(call.caller->Memory().data() + call.reply_data, callee.Memory().data() + address,
                  length);

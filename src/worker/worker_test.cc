@@ -334,6 +334,23 @@ TEST_P(WorkerTest, ARetainedBufferLivesOnAndOthersEndWithTheCall) {
   EXPECT_EQ(second[own_freed], 0U);
 }
 
+TEST(PayloadLimitTest, HoldsForAPlainReplyToo) {
+  test::WorkerHarness harness(buf::MovePolicy::kAuto, std::size_t{8} << 30, 8192);
+  const auto script = harness.Load("script", "script");
+  for (const std::uint32_t length : {8192U, 8193U}) {
+    Script inner;
+    inner.Add(Op::kRespond, {Scratch(0), length, 0U});
+    const auto bytes = inner.Bytes();
+    Script s;
+    const auto self = s.AddFind("script");
+    s.AddText(4000, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    const auto size = static_cast<std::uint32_t>(bytes.size());
+    const auto status = s.AddCall(Given(self), Scratch(4000), size, 0, 1000, 5000, 10'000);
+    const auto r = harness.Run(script, s);
+    EXPECT_EQ(r[status], length > 8192 ? Status(CallClass::kTooLarge) : 0U);
+  }
+}
+
 TEST_P(WorkerTest, TellsMetadataAndTheTimeLeft) {
   Script s;
   s.AddText(0, "colour");

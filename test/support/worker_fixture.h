@@ -37,10 +37,12 @@ struct Steps {
 class WorkerHarness {
  public:
   explicit WorkerHarness(buf::MovePolicy policy = buf::MovePolicy::kAuto,
-                         std::size_t memory_bytes = std::size_t{8} << 30) {
+                         std::size_t memory_bytes = std::size_t{8} << 30,
+                         std::size_t max_payload_bytes = buf::kMaxPayloadBytes) {
     worker::Worker::Options options;
     options.payloads.policy = policy;
     options.payloads.memory_bytes = memory_bytes;
+    options.payloads.max_payload_bytes = max_payload_bytes;
     auto made = worker::Worker::Create(options);
     if (!made) throw std::runtime_error(made.error().message);
     worker_ = std::move(*made);
