@@ -103,7 +103,7 @@ void Giver(Zygote& zygote, Board& board, std::vector<UniqueFd> sockets, bool sha
       if (shared)
         one = value.ForOneTaker();
       else
-        one.payload = Expect(value.payload.Duplicate(payloads));
+        one.payload = Expect(buf::Payload::CopyOf(value.payload.Bytes(), payloads));
       Expect(worker.Peers().Give(2 + i, one, kValue, kNoDeadline));
     }
     while (board.done < round * count || payloads.Pool().GetStats().in_use != 1 ||

@@ -103,10 +103,6 @@ Result<Payload> Payload::CopyInto(std::span<const std::byte> bytes, SegmentPool&
   return Payload(std::move(segment), bytes.size());
 }
 
-Result<Payload> Payload::Duplicate(PayloadMemory& memory) const {
-  return CopyOf(Bytes(), memory);
-}
-
 Result<> Payload::WriteTo(int fd) const {
   auto rest = Bytes();
   while (!rest.empty()) {

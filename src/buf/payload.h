@@ -124,8 +124,6 @@ class Payload {
   // domain.
   static Result<Payload> CopyInto(std::span<const std::byte> bytes, SegmentPool& pool,
                                   PayloadMemory& memory);
-  // A second payload with the same bytes; one copy.
-  [[nodiscard]] Result<Payload> Duplicate(PayloadMemory& memory) const;
   // All of it. Errors: kInvalidArgument with errno (disk full, not writable).
   [[nodiscard]] Result<> WriteTo(int fd) const;
 

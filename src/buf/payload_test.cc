@@ -98,13 +98,13 @@ TEST_P(PayloadTest, AFileThatBecameShorterIsAnError) {
   EXPECT_EQ(memory_.Pool().GetStats().in_use, 0U);
 }
 
-TEST_P(PayloadTest, ADuplicateIsACopyThatIsCounted) {
+TEST_P(PayloadTest, ACopyIsCounted) {
   for (const std::size_t bytes : {std::size_t{100}, 3 * kUnitBytes}) {
     const UniqueFd file = FileOf(bytes);
     const auto first = Payload::ReadFrom(file.Get(), bytes, memory_);
     ASSERT_TRUE(first);
     const auto before = memory_.Copies();
-    const auto second = first->Duplicate(memory_);
+    const auto second = Payload::CopyOf(first->Bytes(), memory_);
     ASSERT_TRUE(second);
     EXPECT_EQ(memory_.Copies().copies, before.copies + 1);
     EXPECT_EQ(memory_.Copies().bytes, before.bytes + bytes);

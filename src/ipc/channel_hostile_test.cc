@@ -6,37 +6,24 @@
 #include <sys/mman.h>
 
 #include <array>
-#include <chrono>
 #include <cstring>
 #include <functional>
 #include <optional>
-#include <vector>
 
 #include <gtest/gtest.h>
 
 #include "ipc/channel.h"
 #include "os/memfd.h"
 #include "os/unix_socket.h"
+#include "test/support/channel_parts.h"
 #include "test/support/proc_self.h"
 
 namespace cwasi::ipc {
 namespace {
 
-MonotonicNs Soon() {
-  return DeadlineAfter(Now(), std::chrono::seconds(30));
-}
-
-UniqueFd SegmentFd(std::uint32_t units) {
-  auto fd = os::CreateSealedMemfd("test", units * kSegmentUnitBytes);
-  EXPECT_TRUE(fd);
-  return std::move(*fd);
-}
-
-std::vector<std::byte> Pattern(std::size_t bytes, std::uint64_t seed) {
-  std::vector<std::byte> out(bytes);
-  for (std::size_t i = 0; i < bytes; ++i) out[i] = static_cast<std::byte>(seed * 31 + i * 7);
-  return out;
-}
+using test::Pattern;
+using test::SegmentFd;
+using test::Soon;
 
 struct Lie {
   const char* name;

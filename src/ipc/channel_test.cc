@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <chrono>
 #include <cstring>
 #include <optional>
 #include <vector>
@@ -16,26 +15,15 @@
 
 #include "os/memfd.h"
 #include "os/unix_socket.h"
+#include "test/support/channel_parts.h"
 #include "test/support/proc_self.h"
 
 namespace cwasi::ipc {
 namespace {
 
-MonotonicNs Soon() {
-  return DeadlineAfter(Now(), std::chrono::seconds(30));
-}
-
-UniqueFd SegmentFd(std::uint32_t units) {
-  auto fd = os::CreateSealedMemfd("test", units * kSegmentUnitBytes);
-  EXPECT_TRUE(fd);
-  return std::move(*fd);
-}
-
-std::vector<std::byte> Pattern(std::size_t bytes, std::uint64_t seed) {
-  std::vector<std::byte> out(bytes);
-  for (std::size_t i = 0; i < bytes; ++i) out[i] = static_cast<std::byte>(seed * 31 + i * 7);
-  return out;
-}
+using test::Pattern;
+using test::SegmentFd;
+using test::Soon;
 
 Record InlineCall(std::uint64_t id, std::size_t bytes) {
   return {.payload = PayloadKind::kInline, .call_id = id, .payload_bytes = bytes};
