@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "workflow/references.h"
+#include "workflow/sharing.h"
 #include "workflow/units.h"
 #include "workflow/yaml.h"
 
@@ -200,7 +201,8 @@ class Reader {
   Function ReadFunction(const Place& place) {
     Function function;
     if (!IsMap(place,
-               {"path", "embed", "memory", "modes", "timeout", "instances", "workers", "zero"},
+               {"path", "embed", "memory", "modes", "timeout", "instances", "workers", "zero",
+                "calls"},
                {"path"})) {
       return function;
     }
@@ -217,7 +219,12 @@ class Reader {
     ReadChoice<ipc::Zero>(place, "zero",
                           {{"always", ipc::Zero::kAlways}, {"never", ipc::Zero::kNever}},
                           function.zero);
-    if (const auto modes = Member(place, "modes")) ReadModes(*modes, function);
+    if (const auto modes = Member(place, "modes")) {
+      function.modes = ReadModes(*modes);
+      if (function.modes == Modes::kEmbedded && function.embed == ipc::Embed::kDeny)
+        mistakes_.Add(modes->node.mark, modes->where, "has embedded, which needs embed: allow");
+    }
+    if (const auto calls = Member(place, "calls")) ReadCalls(*calls, function.calls);
     function.workers = ReadWorkers(place);
     if (const auto workers = Member(place, "workers");
         workers && function.workers && function.IsShared()) {
@@ -245,11 +252,11 @@ class Reader {
     return words;
   }
 
-  void ReadModes(const Place& place, Function& function) {
+  Modes ReadModes(const Place& place) {
     bool embedded = false;
     bool local = false;
     for (const Spelt& word : ReadModeWords(place)) {
-      if (word.text.empty()) return;
+      if (word.text.empty()) return Modes::kBoth;
       bool* const mode = word.text == "embedded" ? &embedded
                          : word.text == "local"  ? &local
                                                  : nullptr;
@@ -257,14 +264,22 @@ class Reader {
         mistakes_.AddMisspelt(word.mark, place.where,
                               "must be embedded or local, is " + Quoted(word.text), word.text,
                               {"embedded", "local"});
-        return;
+        return Modes::kBoth;
       }
       if (std::exchange(*mode, true)) mistakes_.Add(word.mark, place.where, "names a mode twice");
     }
-    if (embedded && function.embed == ipc::Embed::kDeny) {
-      mistakes_.Add(place.node.mark, place.where, "has embedded, which needs embed: allow");
+    if (embedded == local) return Modes::kBoth;
+    return embedded ? Modes::kEmbedded : Modes::kLocal;
+  }
+
+  void ReadCalls(const Place& place, std::vector<CallRule>& calls) {
+    if (!IsKind(place, NodeKind::kMap)) return;
+    for (const MapEntry& entry : place.node.entries) {
+      const Place rule{entry.value, Below(place, entry.key)};
+      if (!IsMap(rule, {"modes"}, {"modes"})) continue;
+      calls.push_back({.callee = {.text = entry.key, .mark = entry.key_mark}});
+      if (const auto modes = Member(rule, "modes")) calls.back().modes = ReadModes(*modes);
     }
-    if (embedded != local) function.modes = embedded ? Modes::kEmbedded : Modes::kLocal;
   }
 
   std::optional<std::uint32_t> ReadWorkers(const Place& map) {
@@ -329,17 +344,27 @@ class Reader {
   }
 
   void ReadNeeds(const Place& place, std::vector<Need>& needs) {
-    if (place.node.kind == NodeKind::kMap) {
-      mistakes_.Add(place.node.mark, place.where, "must be a name or a list of names, is a map");
-    } else if (place.node.kind == NodeKind::kScalar) {
-      needs.push_back({.name = ReadName(place), .source = {}});
+    if (place.node.kind != NodeKind::kList) {
+      needs.push_back(ReadNeed(place));
     } else if (place.node.items.size() > kMaxItems) {
       mistakes_.Add(place.node.mark, place.where, "more than 65,536 names");
     } else {
-      for (std::size_t i = 0; i < place.node.items.size(); ++i) {
-        needs.push_back({.name = ReadName(Item(place, i)), .source = {}});
-      }
+      for (std::size_t i = 0; i < place.node.items.size(); ++i)
+        needs.push_back(ReadNeed(Item(place, i)));
     }
+  }
+
+  // A name, or a map that says more.
+  Need ReadNeed(const Place& place) {
+    Need need;
+    if (place.node.kind != NodeKind::kMap) {
+      need.name = ReadName(place);
+      return need;
+    }
+    if (!IsMap(place, {"from", "modes"}, {"from"})) return need;
+    if (const auto from = Member(place, "from")) need.name = ReadName(*from);
+    if (const auto modes = Member(place, "modes")) need.modes = ReadModes(*modes);
+    return need;
   }
 
   void ReadWith(const Place& place, std::vector<ipc::Metadata>& with) {
@@ -383,6 +408,7 @@ Workflow ParseWorkflow(std::string_view text, Mistakes& mistakes) {
   if (!root) return {};
   Workflow workflow = Reader(mistakes).ReadWorkflow(*root);
   ResolveReferences(workflow, mistakes);
+  ShareWorkers(workflow, mistakes);
   return workflow;
 }
 

@@ -247,6 +247,57 @@ steps:
           "w.yaml:9:60: functions.g.workers: \"two\" is no number from 1 to 1024"));
 }
 
+TEST(FileTest, ReadsTheModesOfSingleEdges) {
+  const Workflow w = Parsed(R"(
+functions:
+  f: {path: f.wasm, embed: allow, calls: {g: {modes: [local]}, f: {modes: embedded}}}
+  g: {path: g.wasm, embed: allow}
+  h: {path: h.wasm, embed: allow}
+steps:
+  a: {call: f}
+  b: {call: f, needs: {from: a, modes: [embedded]}}
+  c: {call: g, needs: [{from: a, modes: [local]}, b, {from: a2}]}
+  a2: {call: h}
+)");
+  ASSERT_THAT(w.functions.at(0).calls, SizeIs(2));
+  EXPECT_EQ(w.functions[0].calls[0].function, 1U);
+  EXPECT_EQ(w.functions[0].calls[0].modes, Modes::kLocal);
+  EXPECT_EQ(w.functions[0].calls[1].function, 0U);
+  EXPECT_EQ(w.functions[0].calls[1].modes, Modes::kEmbedded);
+  EXPECT_EQ(w.steps.at(1).needs.at(0).modes, Modes::kEmbedded);
+  ASSERT_THAT(w.steps.at(2).needs, SizeIs(3));
+  EXPECT_EQ(w.steps[2].needs[0].modes, Modes::kLocal);
+  EXPECT_EQ(w.steps[2].needs[1].modes, Modes::kBoth);
+  EXPECT_EQ(w.steps[2].needs[2].source.index, 3U);
+  EXPECT_NE(w.functions[0].share, w.functions[1].share);
+  EXPECT_EQ(w.functions[0].share, w.functions[2].share);
+}
+
+TEST(FileTest, ModesOfSingleEdgesAreChecked) {
+  EXPECT_THAT(
+      MistakesIn(R"(functions:
+  f: {path: f.wasm, embed: allow, calls: {g: {modes: [lokal]}, h: {}, i: local}}
+  g: {path: g.wasm, embed: allow, calls: [f]}
+inputs:
+  in: {file: x}
+steps:
+  a: {call: f}
+  b: {call: g, needs: [{from: a, mode: local}, {modes: local}, [a], {from: in, modes: local}]}
+)"),
+      ElementsAre(
+          "w.yaml:2:55: functions.f.calls.g.modes: must be embedded or local, is \"lokal\" (did "
+          "you mean local?)",
+          "w.yaml:2:64: functions.f.calls: there is no function \"h\"",
+          "w.yaml:2:67: functions.f.calls.h: lacks the key modes, which is required",
+          "w.yaml:2:74: functions.f.calls.i: must be a map, is text",
+          "w.yaml:3:42: functions.g.calls: must be a map, is a list",
+          "w.yaml:8:34: steps.b.needs[0].mode: unknown key (did you mean modes?)",
+          "w.yaml:8:48: steps.b.needs[1]: lacks the key from, which is required",
+          "w.yaml:8:64: steps.b.needs[2]: must be text, is a list",
+          "w.yaml:8:76: steps.b.needs.in: has modes, and it is an input: those are read where "
+          "they are used"));
+}
+
 TEST(FileTest, TellsAllMistakesAtOnce) {
   EXPECT_THAT(
       MistakesIn(R"(name: two words

@@ -5,24 +5,21 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <optional>
+#include <map>
 
 namespace cwasi::workflow {
 
 Placement Place(const Workflow& workflow, std::uint32_t cpus) {
   Placement placement;
-  std::optional<std::uint32_t> shared;
+  std::map<std::uint32_t, std::uint32_t> shared;  // Groups by Function::share.
   const std::uint32_t usual = workflow.workers.value_or(cpus);
   for (std::uint32_t f = 0; f < workflow.functions.size(); ++f) {
     const Function& function = workflow.functions[f];
     const auto next = static_cast<std::uint32_t>(placement.groups.size());
-    const std::uint32_t group = function.IsShared() ? shared.value_or(next) : next;
-    if (group == next) placement.groups.push_back({.functions = {}, .workers = usual});
-    if (function.IsShared()) {
-      shared = group;
-    } else {
-      placement.groups[group].workers = function.workers.value_or(usual);
-    }
+    const std::uint32_t group =
+        function.IsShared() ? shared.try_emplace(function.share, next).first->second : next;
+    if (group == next)
+      placement.groups.push_back({.functions = {}, .workers = function.workers.value_or(usual)});
     placement.groups[group].functions.push_back(f);
     placement.group_of.push_back(group);
   }

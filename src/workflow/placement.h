@@ -1,7 +1,8 @@
 // Copyright (c) 2026 The cwasi authors. SPDX-License-Identifier: Apache-2.0
 //
-// Which functions run in the same worker processes. Those that may be embedded share one group of
-// workers, each of which can run all of them; every other function has a group to itself.
+// Which functions run in the same worker processes. Those that may be embedded and have the same
+// Function::share share one group of workers, each of which can run all of them; every other
+// function has a group to itself.
 
 #pragma once
 

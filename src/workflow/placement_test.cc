@@ -33,6 +33,15 @@ TEST(PlacementTest, SharedFunctionsHaveOneGroupOthersOneEach) {
   for (const Group& group : placement.groups) EXPECT_EQ(group.workers, 3U);
 }
 
+TEST(PlacementTest, SharedFunctionsThatAreKeptApartHaveGroupsOfTheirOwn) {
+  Workflow workflow;
+  workflow.functions.assign(5, Of(ipc::Embed::kAllow));
+  workflow.functions[2] = Of(ipc::Embed::kDeny);
+  workflow.functions[1].share = 1;
+  workflow.functions[4].share = 1;
+  EXPECT_THAT(Place(workflow, 2).group_of, ElementsAre(0, 1, 2, 0, 1));
+}
+
 TEST(PlacementTest, TheFilesNumberOfWorkersCountsAndAFunctionsOwnMore) {
   Workflow workflow;
   workflow.workers = 5;

@@ -75,17 +75,18 @@ class Builder {
       for (std::size_t n = 0; n < step.needs.size(); ++n) {
         const Source& source = step.needs[n].source;
         if (n == step.for_each) {
-          AddPart(task, First(source) + item);
+          AddPart(task, step.needs[n], item);
           continue;
         }
-        for (std::size_t i = 0; i < shape_.Items(source); ++i) AddPart(task, First(source) + i);
+        for (std::size_t i = 0; i < shape_.Items(source); ++i) AddPart(task, step.needs[n], i);
       }
       plan_.tasks.push_back(std::move(task));
     }
   }
 
-  void AddPart(Task& task, std::size_t value) {
-    task.parts.push_back({.value = Index(value)});
+  void AddPart(Task& task, const Need& need, std::size_t item) {
+    const std::size_t value = First(need.source) + item;
+    task.parts.push_back({.value = Index(value), .stays = need.modes == Modes::kEmbedded});
     ++plan_.values[value].uses;
   }
 

@@ -40,6 +40,8 @@ struct Use {
   // kMove: in the order of the plan nobody uses the value after this. kCopy: somebody does, so the
   // payload is copied.
   ipc::Pass pass = ipc::Pass::kCopy;
+  // It must not go to another worker than the one that made it.
+  bool stays = false;
 };
 
 // One call.

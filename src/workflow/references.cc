@@ -36,24 +36,32 @@ class Resolver {
     // Once, not for every name that is wrong: there may be 10,000 of each.
     function_names_ = Keys(functions_);
     source_names_ = Keys(sources_);
+    for (Function& function : workflow_.functions) ResolveCalls(function);
     for (Step& step : workflow_.steps) ResolveStep(step);
     for (Output& output : workflow_.outputs) ResolveOutput(output);
     FindCircles();
   }
 
  private:
+  void ResolveCalls(Function& function) {
+    const std::string where = "functions." + Shown(function.name.text) + ".calls";
+    for (CallRule& rule : function.calls) ResolveFunction(rule.callee, where, rule.function);
+  }
+
+  void ResolveFunction(const Spelt& name, const std::string& where, std::size_t& function) {
+    if (name.text.empty()) return;
+    const auto found = functions_.find(name.text);
+    if (found != functions_.end()) {
+      function = found->second;
+      return;
+    }
+    mistakes_.AddMisspelt(name.mark, where, "there is no function " + Quoted(name.text), name.text,
+                          function_names_);
+  }
+
   void ResolveStep(Step& step) {
     const std::string where = "steps." + Shown(step.name.text);
-    if (!step.call.text.empty()) {
-      const auto found = functions_.find(step.call.text);
-      if (found != functions_.end()) {
-        step.function = found->second;
-      } else {
-        mistakes_.AddMisspelt(step.call.mark, where + ".call",
-                              "there is no function " + Quoted(step.call.text), step.call.text,
-                              function_names_);
-      }
-    }
+    ResolveFunction(step.call, where + ".call", step.function);
     std::set<std::string_view> seen;
     for (Need& need : step.needs) {
       ResolveSource(need, where + ".needs");

@@ -3,6 +3,7 @@
 #include "workflow/scheduler.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "base/check.h"
@@ -41,6 +42,7 @@ Scheduler::Scheduler(const Plan& plan, const Placement& placement,
     files_to_files_.push_back(read.value);
     AddJob(0, next_rank++);
   }
+  TieKnots();
   unfinished_ = jobs_.size();
   for (std::uint32_t j = 0; j < jobs_.size(); ++j)
     if (jobs_[j].awaited == 0) MakeReady(j);
@@ -50,6 +52,35 @@ void Scheduler::AddJob(std::uint32_t group, std::uint32_t rank) {
   if (job_at_.size() <= rank) job_at_.resize(rank + 1);
   job_at_[rank] = static_cast<std::uint32_t>(jobs_.size());
   jobs_.push_back({.group = group, .rank = rank});
+}
+
+// A call and those that made what stays for it.
+void Scheduler::TieKnots() {
+  std::vector<std::uint32_t> maker(items_.size(), kNone);
+  for (std::uint32_t t = 0; t < plan_.tasks.size(); ++t) maker[plan_.tasks[t].result] = t;
+  std::vector<std::uint32_t> tied(plan_.tasks.size());  // To whom, in steps.
+  std::iota(tied.begin(), tied.end(), 0U);
+  const auto find = [&tied](std::uint32_t job) {
+    while (tied[job] != job) job = tied[job] = tied[tied[job]];
+    return job;
+  };
+  for (std::uint32_t t = 0; t < plan_.tasks.size(); ++t) {
+    for (const Use& part : plan_.tasks[t].parts) {
+      if (!part.stays) continue;
+      CHECK(maker[part.value] != kNone && jobs_[maker[part.value]].group == jobs_[t].group);
+      tied[find(t)] = find(maker[part.value]);
+    }
+  }
+  for (std::uint32_t t = 0; t < plan_.tasks.size(); ++t) {
+    const std::uint32_t first = find(t);
+    if (first == t) continue;
+    if (jobs_[first].knot == kNone) {
+      jobs_[first].knot = static_cast<std::uint32_t>(knots_.size());
+      knots_.push_back({.jobs = {first}});
+    }
+    jobs_[t].knot = jobs_[first].knot;
+    knots_[jobs_[t].knot].jobs.push_back(t);
+  }
 }
 
 std::size_t Scheduler::PartCount(std::uint32_t job) const {
@@ -75,7 +106,13 @@ void Scheduler::MakeReady(std::uint32_t j) {
                   });
   }
   GroupState& group = groups_[job.group];
-  (job.takes_results ? group.ready : group.ready_first).insert(job.rank);
+  const ipc::WorkerId worker = job.knot == kNone ? 0 : knots_[job.knot].worker;
+  if (worker != 0) {
+    workers_.at(worker).bound.insert(job.rank);
+    ++group.bound;
+  } else {
+    ReadyOf(group, job).insert(job.rank);
+  }
   active_.insert(job.group);
 }
 
@@ -83,24 +120,15 @@ std::vector<Command> Scheduler::Next() {
   const std::vector<std::uint32_t> groups(active_.begin(), active_.end());
   for (const std::uint32_t group : groups) {
     FillGroup(group);
-    if (groups_[group].Ready() == 0) active_.erase(group);
+    if (groups_[group].Ready() == 0 && groups_[group].bound == 0) active_.erase(group);
   }
   return std::exchange(commands_, {});
 }
 
 void Scheduler::FillGroup(std::uint32_t g) {
   GroupState& group = groups_[g];
-  while (!group.idle.empty()) {
-    const auto job = TakeReady(group);
-    if (!job) return;  // Only calls that have to wait for memory.
-    const ipc::WorkerId worker = MostBytes({group.idle.begin(), group.idle.end()}, *job);
-    group.idle.erase(worker);
-    workers_.at(worker).running = *job;
-    jobs_[*job].worker = worker;
-    ++given_;
-    Bring(*job);
-    BeginIfReady(*job);
-  }
+  while (!group.idle.empty())
+    if (!FillWorker(group)) return;  // Only calls that have to wait for memory or a busy worker.
   const std::size_t there = group.up.size() + group.starting;
   if (!group.no_more && there < group.limit && group.Ready() > group.starting) {
     const std::size_t more = std::min(group.limit - there, group.Ready() - group.starting);
@@ -110,14 +138,58 @@ void Scheduler::FillGroup(std::uint32_t g) {
   Prefetch(group);
 }
 
-std::optional<std::uint32_t> Scheduler::TakeReady(GroupState& group) {
+// Gives an idle worker the first call that one of them can make.
+bool Scheduler::FillWorker(GroupState& group) {
+  std::uint32_t first_bound = kNone;
+  if (group.bound != 0) {
+    for (const ipc::WorkerId idle : group.idle) {
+      const auto& bound = workers_.at(idle).bound;
+      if (!bound.empty()) first_bound = std::min(first_bound, *bound.begin());
+    }
+  }
+  auto job = TakeReady(group, first_bound);
+  ipc::WorkerId worker = 0;
+  if (job) {
+    worker = MostBytes({group.idle.begin(), group.idle.end()}, *job);
+  } else if (first_bound != kNone) {
+    job = job_at_[first_bound];
+    worker = knots_[jobs_[*job].knot].worker;
+    workers_.at(worker).bound.erase(first_bound);
+    --group.bound;
+  } else {
+    return false;
+  }
+  group.idle.erase(worker);
+  workers_.at(worker).running = *job;
+  Give(*job, worker);
+  BeginIfReady(*job);
+  return true;
+}
+
+// The worker is the one for all jobs of its knot from now on.
+void Scheduler::Give(std::uint32_t j, ipc::WorkerId worker) {
+  Job& job = jobs_[j];
+  job.worker = worker;
+  ++given_;
+  if (job.knot != kNone && std::exchange(knots_[job.knot].worker, worker) == 0) {
+    GroupState& group = groups_[job.group];
+    for (const std::uint32_t other : knots_[job.knot].jobs) {
+      if (ReadyOf(group, jobs_[other]).erase(jobs_[other].rank) == 0) continue;
+      workers_.at(worker).bound.insert(jobs_[other].rank);
+      ++group.bound;
+    }
+  }
+  Bring(j);
+}
+
+std::optional<std::uint32_t> Scheduler::TakeReady(GroupState& group, std::uint32_t below) {
   // With nothing under way somebody has to go on, however much is alive.
   const bool first_may = given_ == 0 || alive_ < plan_.peak_values + 2 * workers_.size();
   auto* from = &group.ready;
   if (first_may && !group.ready_first.empty() &&
       (group.ready.empty() || *group.ready_first.begin() < *group.ready.begin()))
     from = &group.ready_first;
-  if (from->empty()) return std::nullopt;
+  if (from->empty() || *from->begin() > below) return std::nullopt;
   const std::uint32_t job = job_at_[*from->begin()];
   from->erase(from->begin());
   return job;
@@ -136,9 +208,7 @@ void Scheduler::Prefetch(GroupState& group) {
     group.ready.erase(group.ready.begin());
     const ipc::WorkerId worker = MostBytes(free, job);
     workers_.at(worker).next = job;
-    jobs_[job].worker = worker;
-    ++given_;
-    Bring(job);
+    Give(job, worker);
   }
 }
 
@@ -329,8 +399,16 @@ bool Scheduler::Lost(ipc::WorkerId id) {
   const Worker& worker = it->second;
   if (worker.running != kNone || worker.next != kNone || worker.values != 0 || worker.acts != 0)
     return false;
-  groups_[worker.group].up.erase(id);
-  groups_[worker.group].idle.erase(id);
+  GroupState& group = groups_[worker.group];
+  // It has nothing that would have to stay: another one may do the rest.
+  for (Knot& knot : knots_)
+    if (knot.worker == id) knot.worker = 0;
+  for (const std::uint32_t rank : worker.bound) {
+    ReadyOf(group, jobs_[job_at_[rank]]).insert(rank);
+    --group.bound;
+  }
+  group.up.erase(id);
+  group.idle.erase(id);
   workers_.erase(it);
   return true;
 }

@@ -10,6 +10,9 @@
 // another group's worker, it is handed over already, so that the next idle worker can begin at
 // once.
 //
+// Calls that parts which stay (Use::stays) tie together are made in one worker: in the one that got
+// the first of them.
+//
 // Memory: calls that take only files wait while more values are alive than the plan has alive in
 // sequence, and two for each worker.
 //
@@ -88,8 +91,14 @@ class Scheduler {
     ipc::WorkerId worker = 0;     // Once it is given.
     std::uint32_t next_part = 0;  // The first that nobody was asked for.
     std::uint32_t under_way = 0;  // Parts asked for and not there.
+    std::uint32_t knot = kNone;   // In knots_.
     bool takes_results = false;
     bool foreign = false;  // A part lies in no worker of its group. Known when it is ready.
+  };
+  // Jobs that must be done in one worker.
+  struct Knot {
+    std::vector<std::uint32_t> jobs;
+    ipc::WorkerId worker = 0;  // Once one of them is given.
   };
   struct Holder {
     ipc::WorkerId worker = 0;
@@ -108,7 +117,8 @@ class Scheduler {
     std::uint32_t running = kNone;  // Its parts are brought, then it is called.
     std::uint32_t next = kNone;     // The one after: its parts are brought already.
     std::size_t values = 0;
-    std::size_t acts = 0;  // Commands without Done.
+    std::size_t acts = 0;                // Commands without Done.
+    std::set<std::uint32_t> bound = {};  // Ranks of ready jobs that only it may do.
   };
   struct GroupState {
     std::uint32_t limit = 1;
@@ -118,10 +128,12 @@ class Scheduler {
     std::set<ipc::WorkerId> idle;
     std::set<std::uint32_t> ready;        // Ranks of jobs that take results.
     std::set<std::uint32_t> ready_first;  // Of those that take only files.
+    std::size_t bound = 0;                // Ready jobs that a worker here has to itself.
     [[nodiscard]] std::size_t Ready() const { return ready.size() + ready_first.size(); }
   };
 
   void AddJob(std::uint32_t group, std::uint32_t rank);
+  void TieKnots();
   [[nodiscard]] bool IsCall(std::uint32_t job) const { return job < plan_.tasks.size(); }
   [[nodiscard]] std::size_t PartCount(std::uint32_t job) const;
   [[nodiscard]] ValueId Part(std::uint32_t job, std::size_t part) const;
@@ -129,7 +141,12 @@ class Scheduler {
 
   void MakeReady(std::uint32_t job);
   void FillGroup(std::uint32_t group);
-  std::optional<std::uint32_t> TakeReady(GroupState& group);
+  bool FillWorker(GroupState& group);
+  std::optional<std::uint32_t> TakeReady(GroupState& group, std::uint32_t below);
+  void Give(std::uint32_t job, ipc::WorkerId worker);
+  static std::set<std::uint32_t>& ReadyOf(GroupState& group, const Job& job) {
+    return job.takes_results ? group.ready : group.ready_first;
+  }
   void Prefetch(GroupState& group);
   ipc::WorkerId MostBytes(const std::vector<ipc::WorkerId>& workers, std::uint32_t job);
 
@@ -151,6 +168,7 @@ class Scheduler {
   std::vector<Job> jobs_;
   std::vector<ValueId> files_to_files_;  // The values of the jobs beyond the plan's calls.
   std::vector<std::uint32_t> job_at_;    // By rank.
+  std::vector<Knot> knots_;
   std::vector<Item> items_;
   std::vector<std::vector<std::uint32_t>> writes_of_;  // By value.
   std::vector<std::vector<std::uint32_t>> takers_;     // By value: jobs that wait for it.

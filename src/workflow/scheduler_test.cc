@@ -45,11 +45,12 @@ struct Flow {
     plan.reads.push_back({.value = value, .input = 0, .path = {}});
     return value;
   }
-  ValueId AddCall(std::uint32_t group, const std::vector<ValueId>& parts) {
+  ValueId AddCall(std::uint32_t group, const std::vector<ValueId>& parts,
+                  const std::set<ValueId>& staying = {}) {
     const ValueId result = AddValue();
     Task task{.step = group, .result = result, .parts = {}};
     for (const ValueId part : parts) {
-      task.parts.push_back({.value = part});
+      task.parts.push_back({.value = part, .stays = staying.contains(part)});
       ++plan.values[part].uses;
     }
     plan.actions.push_back(
@@ -158,9 +159,11 @@ class Simulation {
         EXPECT_EQ(worker.group, flow_.placement.group_of[flow_.function_of_step[task.step]]);
         for (std::size_t i = 0; i < task.parts.size(); ++i) {
           EXPECT_TRUE(worker.values.contains(task.parts[i].value));
+          EXPECT_TRUE(!task.parts[i].stays || made_at_.at(task.parts[i].value) == command.worker);
           if (command.passes[i] == ipc::Pass::kMove) worker.values.erase(task.parts[i].value);
         }
         EXPECT_TRUE(worker.values.insert(task.result).second);
+        made_at_[task.result] = command.worker;
         return scheduler_.Done(command, 100);
       }
       case Kind::kWrite:
@@ -180,6 +183,7 @@ class Simulation {
   Scheduler scheduler_;
   std::minstd_rand random_;
   std::map<ipc::WorkerId, Worker> workers_;
+  std::map<ValueId, ipc::WorkerId> made_at_;
   std::vector<std::uint32_t> starting_;
   ipc::WorkerId last_id_ = 0;
   std::vector<int> calls_;
@@ -265,6 +269,44 @@ TEST(SchedulerTest, AFanInBringsEveryPartToOneWorker) {
   }
 }
 
+TEST(SchedulerTest, WhatStaysIsTakenInTheWorkerThatMadeIt) {
+  for (unsigned seed = 0; seed < 50; ++seed) {
+    Flow flow;
+    const auto group = flow.AddGroup(4);
+    std::set<ValueId> parts;
+    for (int i = 0; i < 20; ++i) parts.insert(flow.AddCall(group, {flow.AddFile()}));
+    flow.AddWrite(flow.AddCall(group, {parts.begin(), parts.end()}, parts));
+    // Others may use the other workers meanwhile.
+    for (int i = 0; i < 20; ++i) flow.AddCall(group, {flow.AddFile()});
+    flow.plan.peak_values = 21;
+    Simulation simulation(flow, seed);
+    simulation.Run();
+    EXPECT_EQ(simulation.Gifts(), 0);
+    EXPECT_GE(simulation.MostBusy(), 2U);
+  }
+}
+
+TEST(SchedulerTest, AWorkerThatMustDoTheRestMayBeReplacedWhileItHasNothing) {
+  // Two calls that only files go into, tied by the one that takes both.
+  Flow flow;
+  const auto group = flow.AddGroup(1);
+  const ValueId a = flow.AddCall(group, {flow.AddFile()});
+  const ValueId b = flow.AddCall(group, {flow.AddFile()});
+  flow.AddWrite(flow.AddCall(group, {a, b}, {a, b}));
+  flow.plan.peak_values = 3;
+  Scheduler scheduler(flow.plan, flow.placement, flow.function_of_step);
+  ASSERT_EQ(scheduler.Next().size(), 1U);
+  scheduler.Up(1, group);
+  ASSERT_TRUE(scheduler.Lost(1));
+  ASSERT_EQ(scheduler.Next().at(0).kind, Kind::kStartWorker);
+  scheduler.Up(2, group);
+  const auto commands = scheduler.Next();
+  ASSERT_EQ(commands.size(), 1U);
+  EXPECT_EQ(commands[0].kind, Kind::kRead);
+  EXPECT_EQ(commands[0].worker, 2U);
+  EXPECT_FALSE(scheduler.Lost(2)) << "it reads a file";
+}
+
 TEST(SchedulerTest, AFileThatOnlyGoesToFilesIsReadOnceAndWrittenToEach) {
   Flow flow;
   flow.AddGroup(2);
@@ -302,12 +344,18 @@ TEST(SchedulerTest, AnyPlanIsCarriedOutOnceWhateverTheOrder) {
     const std::uint32_t groups = 1 + below(4);
     for (std::uint32_t g = 0; g < groups; ++g) flow.AddGroup(1 + below(4));
     std::vector<ValueId> values;
+    std::map<ValueId, std::uint32_t> made_in;  // By which group; files by none.
     for (std::uint32_t i = 0, n = below(8); i < n; ++i) values.push_back(flow.AddFile());
     for (std::uint32_t i = 0, n = below(40); i < n; ++i) {
       std::set<ValueId> parts;
       for (std::uint32_t p = 0, m = below(14); p < m && !values.empty(); ++p)
         parts.insert(values[below(values.size())]);
-      values.push_back(flow.AddCall(below(groups), {parts.begin(), parts.end()}));
+      const std::uint32_t group = below(groups);
+      std::set<ValueId> staying;
+      for (const ValueId part : parts)
+        if (made_in.contains(part) && made_in[part] == group && below(8) == 0) staying.insert(part);
+      values.push_back(flow.AddCall(group, {parts.begin(), parts.end()}, staying));
+      made_in[values.back()] = group;
     }
     for (const ValueId value : values)
       for (std::uint32_t w = below(3); w > 0; --w) flow.AddWrite(value);

@@ -30,11 +30,19 @@ struct Spelt {
   Mark mark;
 };
 
-// How a function may be called; of both, the runtime chooses.
+// How a function may be called, and how a value may go from step to step; of both, the runtime
+// chooses.
 enum class Modes : std::uint8_t {
   kBoth,      // Embedded if `embed` allows it.
-  kEmbedded,  // Only in its caller's worker.
-  kLocal,     // Only in a worker of its own.
+  kEmbedded,  // Only in its caller's worker; a value: only in the worker that made it.
+  kLocal,     // Only in another worker.
+};
+
+// How a function may call another one, besides what that one says.
+struct CallRule {
+  Spelt callee;
+  std::size_t function = 0;  // What `callee` names.
+  Modes modes = Modes::kBoth;
 };
 
 struct Function {
@@ -47,6 +55,9 @@ struct Function {
   ipc::Zero zero = ipc::Zero::kNever;
   Modes modes = Modes::kBoth;
   std::optional<std::uint32_t> workers;  // Instead of the workflow's; 1 to kMaxWorkers.
+  std::vector<CallRule> calls;           // No callee twice.
+  // Of those that are IsShared(): which share workers with each other. ShareWorkers sets it.
+  std::uint32_t share = 0;
 
   // Whether it runs in workers together with others that do, or in workers of its own.
   [[nodiscard]] bool IsShared() const {
@@ -75,6 +86,7 @@ struct Source {
 struct Need {
   Spelt name;
   Source source;
+  Modes modes = Modes::kBoth;  // Of the way from the step that makes it.
 };
 
 struct Step {

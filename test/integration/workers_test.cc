@@ -188,6 +188,59 @@ outputs:
         << "stored once";
 }
 
+TEST_F(WorkersTest, TheModeOfASingleEdgeIsKept) {
+  constexpr int kItems = 4;
+  AddItems(kItems, 2'000'000);
+  const auto run = [&](const std::string& modes) {
+    const auto end = folder_.RunWorkflow(R"(
+workers: 3
+functions:
+  f: { path: act.wasm, embed: allow }
+  g: { path: act.wasm, embed: allow }
+inputs:
+  items: { glob: "item*.bin" }
+steps:
+  a: { call: f, needs: items, for_each: items, with: { do: work } }
+  b: { call: g, needs: [{ from: a, modes: )" +
+                                         modes + R"( }], for_each: a, with: { do: echo } }
+outputs:
+  o: { from: b, file: "out/{name}" }
+)");
+    EXPECT_EQ(end.code, 0) << end.err;
+    for (int i = 0; i < kItems; ++i)
+      EXPECT_EQ(folder_.Read("out/" + ItemName(i)),
+                std::string(2'000'000, static_cast<char>('a' + i)));
+    return end.out;
+  };
+  EXPECT_THAT(run("[local]"), testing::ContainsRegex("a +b +local +4 "));
+  EXPECT_THAT(run("[embedded]"), testing::ContainsRegex("a +b +embedded +4 "));
+}
+
+TEST_F(WorkersTest, TheModeOfAFunctionsCallsIsKept) {
+  folder_.AddGuest("relay");
+  folder_.Write("in.bin", std::string({'\0', '2', 'e'}) + std::string(100'000, 'x'));
+  const auto run = [&](const std::string& modes) {
+    const auto end = folder_.RunWorkflow(R"(
+functions:
+  w1: { path: relay.wasm, embed: allow, calls: { w2: { modes: )" +
+                                         modes + R"( } } }
+  w2: { path: relay.wasm, embed: allow }
+inputs:
+  in: { file: in.bin }
+steps:
+  s: { call: w1, needs: in }
+outputs:
+  o: { from: s, file: o.out }
+)");
+    EXPECT_EQ(end.code, 0) << end.err;
+    EXPECT_EQ(folder_.Read("o.out").size(), 100'003U);
+    return end.out;
+  };
+  EXPECT_THAT(run("[local]"), testing::ContainsRegex("w1 +w2 +local +1 "));
+  EXPECT_THAT(run("[embedded]"), testing::ContainsRegex("w1 +w2 +embedded +1 "));
+  EXPECT_THAT(run("[embedded, local]"), testing::ContainsRegex("w1 +w2 +embedded +1 "));
+}
+
 // Whether two threads get two CPUs: others may be using them.
 bool TwoCpusAreFree() {
   if (std::thread::hardware_concurrency() < 2) return false;

@@ -287,6 +287,12 @@ MUTANTS = [
     ("policy-ignored", "introductions: policy decides who meets", "src/host/introducer.cc",
      "if (!hooks_.may_call(caller.member, want.function_id))", "if (false)",
      "host_test", "IntroducerTest.PolicyDenies*"),
+    ("local-edge-shares", "modes of an edge: only local", "src/workflow/sharing.cc",
+     "if (has_number[other]) taken.insert", "if (!has_number[other]) taken.insert",
+     "workflow_test", "SharingTest.*"),
+    ("what-stays-goes", "modes of an edge: only embedded", "src/workflow/scheduler.cc",
+     "if (worker != 0) {\n    workers_.at(worker).bound", "if (worker == UINT32_MAX) {\n    workers_.at(worker).bound",
+     "workflow_test", "SchedulerTest.*"),
 ]
 
 
