@@ -32,6 +32,8 @@ namespace {
 
 using namespace std::chrono_literals;
 constexpr auto kTimeout = 30s;
+constexpr const char* kSandboxed = "cwasi-host";
+constexpr const char* kBare = "bare_zygote";
 
 [[noreturn]] void Stop(const std::string& why) {
   std::fprintf(stderr, "%s\n", why.c_str());
@@ -53,9 +55,9 @@ void Check(Result<ipc::ResponseBody> answer) {
 
 class Starter {
  public:
-  Starter()
+  explicit Starter(const char* program)
       : loop_(Must(loop::Loop::Create())),
-        zygote_(Must(host::Zygote::Start(*loop_, test::BinFolder() / "cwasi-host",
+        zygote_(Must(host::Zygote::Start(*loop_, test::BinFolder() / program,
                                          [](const Error& error) { Stop(error.message); }))) {
     const auto engine = Must(wasm::CreateEngine({}, nullptr));
     module_path_ = (test::BinFolder() / "start_bench.cwasm").string();
@@ -103,8 +105,8 @@ void Report(benchmark::State& state, std::vector<MonotonicNs> samples) {
 }
 
 template <class Requests>
-void Measure(benchmark::State& state, Requests requests) {
-  Starter starter;
+void Measure(benchmark::State& state, const char* program, Requests requests) {
+  Starter starter(program);
   std::vector<MonotonicNs> samples;
   for ([[maybe_unused]] const auto _ : state) {
     samples.push_back(starter.Start([&](host::WorkerProcess& worker, std::function<void()> done) {
@@ -136,7 +138,7 @@ BENCHMARK(BM_Zygote)->UseManualTime()->Unit(benchmark::kMicrosecond);
 
 // The process is there and has answered its greeting.
 void BM_Fork(benchmark::State& state) {
-  Measure(state, [](Starter&, host::WorkerProcess& worker, std::function<void()> done) {
+  Measure(state, kSandboxed, [](Starter&, host::WorkerProcess& worker, std::function<void()> done) {
     worker.Ask(ipc::Hello{}, {}, kTimeout, [done = std::move(done)](auto answer) {
       Check(std::move(answer));
       done();
@@ -146,31 +148,41 @@ void BM_Fork(benchmark::State& state) {
 BENCHMARK(BM_Fork)->UseManualTime()->Unit(benchmark::kMicrosecond);
 
 // A small C module that is in the cache: fork, load, first instance, first call.
+void ColdStart(benchmark::State& state, const char* program) {
+  Measure(state, program,
+          [](Starter& starter, host::WorkerProcess& worker, std::function<void()> done) {
+            AskFirst(worker);
+            worker.Ask(
+                ipc::Configure{.worker_id = worker.Id(), .payload_budget_bytes = 1ULL << 30U}, {},
+                kTimeout, [](auto answer) { Check(std::move(answer)); });
+            worker.Ask(ipc::LoadFunction{.id = 1,
+                                         .name = "echo",
+                                         .memory_limit_bytes = 64ULL << 20U,
+                                         .timeout = 10s,
+                                         .embed = ipc::Embed::kAllow},
+                       starter.Module(), kTimeout, [](auto answer) { Check(std::move(answer)); });
+            worker.Ask(ipc::Invoke{.function_id = 1,
+                                   .request_id = 1,
+                                   .result_value_id = 1,
+                                   .timeout = 10s,
+                                   .step = "bench",
+                                   .parts = {},
+                                   .metadata = {}},
+                       {}, kTimeout, [done = std::move(done)](auto answer) {
+                         Check(std::move(answer));
+                         done();
+                       });
+          });
+}
 void BM_ColdStart(benchmark::State& state) {
-  Measure(state, [](Starter& starter, host::WorkerProcess& worker, std::function<void()> done) {
-    AskFirst(worker);
-    worker.Ask(ipc::Configure{.worker_id = worker.Id(), .payload_budget_bytes = 1ULL << 30U}, {},
-               kTimeout, [](auto answer) { Check(std::move(answer)); });
-    worker.Ask(ipc::LoadFunction{.id = 1,
-                                 .name = "echo",
-                                 .memory_limit_bytes = 64ULL << 20U,
-                                 .timeout = 10s,
-                                 .embed = ipc::Embed::kAllow},
-               starter.Module(), kTimeout, [](auto answer) { Check(std::move(answer)); });
-    worker.Ask(ipc::Invoke{.function_id = 1,
-                           .request_id = 1,
-                           .result_value_id = 1,
-                           .timeout = 10s,
-                           .step = "bench",
-                           .parts = {},
-                           .metadata = {}},
-               {}, kTimeout, [done = std::move(done)](auto answer) {
-                 Check(std::move(answer));
-                 done();
-               });
-  });
+  ColdStart(state, kSandboxed);
 }
 BENCHMARK(BM_ColdStart)->UseManualTime()->Unit(benchmark::kMicrosecond);
+
+void BM_ColdStartWithoutSandbox(benchmark::State& state) {
+  ColdStart(state, kBare);
+}
+BENCHMARK(BM_ColdStartWithoutSandbox)->UseManualTime()->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace cwasi

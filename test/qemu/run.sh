@@ -29,7 +29,9 @@ copy() {  # a program and the libraries it loads, to where they lie here
 copy "$program"
 beside=$(dirname "$program")  # what a program starts
 [[ $(basename "$program") != cwasi ]] || copy "$beside/cwasi-host"
-[[ ! -d $beside/../guests ]] || { mkdir -p "$root$beside/../guests"; cp "$beside"/../guests/*.wasm "$root$beside/../guests/"; }
+for guests in "$beside"/../guests "$beside"/../release/guests; do  # what tests run; the release build's lie elsewhere
+  [[ ! -d $guests ]] || { mkdir -p "$root$guests"; cp "$guests"/*.wasm "$root$guests/"; }
+done
 
 printf -v line '%q ' "$program" "$@"
 # What the tests try to read.
