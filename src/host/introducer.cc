@@ -96,13 +96,16 @@ void Introducer::Break(Entry& entry, const Error& error) {
 void Introducer::Answer(Entry& caller, const ipc::Want& want) {
   if (!hooks_.may_call(caller.member, want.function_id))
     return Refuse(caller, want, CallClass::kDenied, "the function is not for this caller");
-  Entry* const callee = Pick(caller, want.function_id);
-  if (callee == nullptr) {
-    if (!hooks_.start_worker(want.function_id))
-      return Refuse(caller, want, CallClass::kUnavailable, "no worker runs the function");
+  const bool another = want.worker == ipc::WantedWorker::kAnother;
+  Entry* callee = Pick(caller, want.function_id, another ? Among::kNotMet : Among::kAll);
+  if (callee == nullptr && hooks_.start_worker(want.function_id, another)) {
     waiting_.push_back({.caller = caller.member.id, .want = want});
     return;
   }
+  // There will be no other one.
+  if (callee == nullptr && another) callee = Pick(caller, want.function_id, Among::kAll);
+  if (callee == nullptr)
+    return Refuse(caller, want, CallClass::kUnavailable, "no worker runs the function");
   if (auto met = Meet(caller, *callee, want.token); !met)
     Refuse(caller, want, CallClass::kUnavailable, met.error().message);
 }
@@ -115,13 +118,14 @@ void Introducer::Refuse(Entry& caller, const ipc::Want& want, CallClass call_cla
   if (!sent) Break(caller, sent.error());
 }
 
-Introducer::Entry* Introducer::Pick(const Entry& caller, std::uint32_t function) {
+Introducer::Entry* Introducer::Pick(const Entry& caller, std::uint32_t function, Among among) {
   Entry* best = nullptr;
   const auto rank = [](const Entry& entry) {
     return std::tuple(entry.outstanding, entry.callers, entry.member.id);
   };
   for (auto& [id, entry] : entries_) {
     if (entry.broken || &entry == &caller || !Runs(entry.member, function)) continue;
+    if (among == Among::kNotMet && met_.contains({caller.member.id, id})) continue;
     if (best == nullptr || rank(entry) < rank(*best)) best = &entry;
   }
   return best;

@@ -35,8 +35,9 @@ class Introducer {
   // None may be empty.
   struct Hooks {
     std::function<bool(const Member& caller, std::uint32_t function)> may_call;
-    // No worker runs this function. True: one is being started, and Add or Refuse will follow.
-    std::function<bool(std::uint32_t function)> start_worker;
+    // No worker runs this function; `another`: or one more is wanted. True: one is being started,
+    // by this or another wish, and Add or Refuse will follow.
+    std::function<bool(std::uint32_t function, bool another)> start_worker;
     // The worker broke the protocol or its socket ended; it should be ended and removed. The hook
     // must not call Remove, but may post it.
     std::function<void(ipc::WorkerId, const Error&)> broken;
@@ -75,7 +76,8 @@ class Introducer {
   void Break(Entry& entry, const Error& error);
   void Answer(Entry& caller, const ipc::Want& want);
   void Refuse(Entry& caller, const ipc::Want& want, CallClass call_class, std::string text);
-  Entry* Pick(const Entry& caller, std::uint32_t function);
+  enum class Among : std::uint8_t { kAll, kNotMet };
+  Entry* Pick(const Entry& caller, std::uint32_t function, Among among);
   Result<> Meet(Entry& caller, Entry& callee, std::uint64_t token);
   // Their channel is over.
   void Part(ipc::WorkerId caller, ipc::WorkerId callee);

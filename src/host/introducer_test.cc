@@ -35,8 +35,8 @@ class IntroducerTest : public test::LoopFixture {
         introducer_(*loop_,
                     {.may_call = [this](const auto&, auto f) { return !denied_.contains(f); },
                      .start_worker =
-                         [this](std::uint32_t function) {
-                           asked_for_.push_back(function);
+                         [this](std::uint32_t function, bool another) {
+                           (another ? another_asked_for_ : asked_for_).push_back(function);
                            return starts_;
                          },
                      .broken = [this](ipc::WorkerId id,
@@ -54,8 +54,10 @@ class IntroducerTest : public test::LoopFixture {
                                  .pidfd = pidfd_.Get()},
                                 std::move(pair->first)));
   }
-  void Want(ipc::WorkerId id, std::uint64_t token, std::uint32_t function) {
-    ASSERT_TRUE(workers_[id].Send(ipc::Want{.token = token, .function_id = function}, {}, Now()));
+  void Want(ipc::WorkerId id, std::uint64_t token, std::uint32_t function,
+            ipc::WantedWorker worker = ipc::WantedWorker::kAny) {
+    ASSERT_TRUE(workers_[id].Send(
+        ipc::Want{.token = token, .function_id = function, .worker = worker}, {}, Now()));
     loop_->RunOnce(Now());
   }
   std::optional<ipc::IntroductionSocket::Incoming> Got(ipc::WorkerId id) {
@@ -77,6 +79,7 @@ class IntroducerTest : public test::LoopFixture {
   UniqueFd pidfd_;
   std::set<std::uint32_t> denied_;
   std::vector<std::uint32_t> asked_for_;
+  std::vector<std::uint32_t> another_asked_for_;
   bool starts_ = false;
   std::map<ipc::WorkerId, Error> broken_;
   std::map<ipc::WorkerId, ipc::IntroductionSocket> workers_;
@@ -214,6 +217,46 @@ TEST_F(IntroducerTest, AWantWaitsForAWorkerThatIsBeingStarted) {
   const auto refused = GotRefusal(1);
   EXPECT_EQ(refused->token, 2U);
   EXPECT_EQ(refused->text, "it cannot be loaded");
+}
+
+TEST_F(IntroducerTest, AnotherWorkerIsOneThatTheCallerHasNotMet) {
+  constexpr auto kAnother = ipc::WantedWorker::kAnother;
+  Add(1, {5});
+  Add(2, {6});
+  Add(3, {6});
+  Add(4, {6});
+  introducer_.SetOutstanding(3, 1);
+  Want(1, 1, 6);
+  EXPECT_EQ(GotPeer(1)->worker, 2U);
+  Want(1, 2, 6, kAnother);
+  EXPECT_EQ(GotPeer(1)->worker, 4U) << "it has least to do";
+  Want(1, 3, 6, kAnother);
+  EXPECT_EQ(GotPeer(1)->worker, 3U);
+  EXPECT_TRUE(another_asked_for_.empty());
+  // All are met, and there will be no more: it goes on with one that it has.
+  Want(1, 4, 6, kAnother);
+  const auto existing = GotPeer(1);
+  EXPECT_EQ(existing->channel, ipc::PeerChannel::kExisting);
+  EXPECT_EQ(existing->worker, 2U);
+  EXPECT_THAT(another_asked_for_, ElementsAre(6));
+  EXPECT_TRUE(asked_for_.empty());
+}
+
+TEST_F(IntroducerTest, AnotherWorkerMayHaveToBeStarted) {
+  constexpr auto kAnother = ipc::WantedWorker::kAnother;
+  starts_ = true;
+  Add(1, {5});
+  Add(2, {6});
+  Want(1, 1, 6);
+  EXPECT_EQ(GotPeer(1)->worker, 2U);
+  Want(1, 2, 6, kAnother);
+  EXPECT_FALSE(Got(1));
+  Add(3, {6});
+  EXPECT_EQ(GotPeer(1)->worker, 3U);
+  // One that cannot be had ends the want; the caller has two.
+  Want(1, 3, 6, kAnother);
+  introducer_.Refuse(6, "it cannot be started");
+  EXPECT_EQ(GotRefusal(1)->token, 3U);
 }
 
 TEST_F(IntroducerTest, TooManyWantsBreakTheProtocol) {

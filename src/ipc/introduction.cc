@@ -31,6 +31,7 @@ void Fields(Io& io, Ref<Io, Want> m) {
   io.Number(m.token);
   if (m.token == 0) io.Refuse("token", "0");
   io.Number(m.function_id);
+  io.Enum(m.worker, WantedWorker::kAny, WantedWorker::kAnother, "worker");
 }
 
 template <class Io>

@@ -26,7 +26,7 @@
 
 namespace cwasi::ipc {
 
-inline constexpr std::uint16_t kIntroductionVersion = 2;
+inline constexpr std::uint16_t kIntroductionVersion = 3;
 inline constexpr std::size_t kMaxPeerFunctions = 10'000;
 // Want sent and neither answered nor refused. A worker that has more is ended.
 inline constexpr std::size_t kMaxWants = 64;
@@ -34,10 +34,16 @@ inline constexpr std::size_t kMaxWants = 64;
 // Number of a worker, given by `cwasi` (Configure), never used twice in a run.
 using WorkerId = std::uint32_t;
 
+enum class WantedWorker : std::uint8_t {
+  kAny = 0,
+  kAnother = 1,  // Than those that it calls already: they are busy with its calls.
+};
+
 // Worker to cwasi: let me call this function.
 struct Want {
   std::uint64_t token = 0;  // Chosen by the worker, not 0; the answer repeats it.
   std::uint32_t function_id = 0;
+  WantedWorker worker = WantedWorker::kAny;
   bool operator==(const Want&) const = default;
 };
 

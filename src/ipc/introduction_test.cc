@@ -40,6 +40,7 @@ const Peer kCallersPeer = {.token = 9,
 
 std::vector<Introduction> EveryMessage() {
   return {Want{.token = 9, .function_id = 5},
+          Want{.token = 9, .function_id = 5, .worker = WantedWorker::kAnother},
           kCalleesPeer,
           kCallersPeer,
           Peer{.token = 10,

@@ -143,7 +143,7 @@ class ControlLoop {
                                   : buf::MovePolicy::kAuto;
     options.payloads.ability = ability_;
     options.payloads.mappings = mappings_;
-    options.load_missing = [this](std::string_view name) { LoadByName(name); };
+    options.load_missing = [this](const FunctionKey& key) { LoadMissing(key); };
     if (auto supported = ipc::WaitSet::Supported(); !supported) return supported.error();
     worker_ = Worker::Create(options, std::move(engine_));
     if (pagemap_.IsOpen()) worker_->Payloads().SetScanner(buf::PageScanner(std::move(pagemap_)));
@@ -200,12 +200,17 @@ class ControlLoop {
     auto node = unloaded_.extract(it);
     return LoadModule(node.key(), std::move(node.mapped()));
   }
-  void LoadByName(std::string_view name) {
-    const auto it = std::ranges::find_if(
-        unloaded_, [&](const auto& entry) { return entry.second.spec.name == name; });
+  void LoadMissing(const FunctionKey& key) {
+    const auto* const number = std::get_if<std::uint32_t>(&key);
+    const auto it = number != nullptr
+                        ? unloaded_.find(*number)
+                        : std::ranges::find_if(unloaded_, [&](const auto& entry) {
+                            return entry.second.spec.name == std::get<std::string_view>(key);
+                          });
     if (it == unloaded_.end()) return;
+    const std::string name = it->second.spec.name;
     if (auto loaded = LoadFirst(it); !loaded)
-      std::fprintf(stderr, "cwasi-host: function %s: %s\n", std::string(name).c_str(),
+      std::fprintf(stderr, "cwasi-host: function %s: %s\n", name.c_str(),
                    loaded.error().message.c_str());
   }
 

@@ -419,8 +419,8 @@ void Peers::ServeCall(Link& link, PeerLink::Incoming incoming, std::uint32_t dep
                 .once = incoming.once,
                 .edge_pool = link.link->EdgePool(),
                 .delivered = end};
-  Function* const function = worker_.FindByNumber(call.function);
   const bool allowed = std::ranges::find(link.functions, call.function) != link.functions.end();
+  Function* const function = allowed ? worker_.FindOrLoad(call.function) : nullptr;
   if (incoming.refused)
     outcome =
         tl::unexpected(LocalError(ClassOf(*incoming.refused), false, incoming.refused->message));

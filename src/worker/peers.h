@@ -48,6 +48,8 @@ class Peers final : private buf::SegmentWatcher {
     std::uint32_t number = 0;  // Its name to everybody in the run.
     std::string name;
     std::chrono::nanoseconds timeout{};
+    // Until then no further worker is asked for: lately there was none.
+    MonotonicNs alone_until = 0;
   };
   // What a peer has given: false refuses it, as a breach of the protocol.
   using OnValue = std::function<bool(std::uint64_t value_id, Value value)>;
@@ -113,7 +115,8 @@ class Peers final : private buf::SegmentWatcher {
                                                         std::uint32_t place);
   // A guest's call of the remote at `place`, as Worker::CallFromGuest.
   void Call(Instance& caller, std::uint32_t place, const GuestCall& wanted, GuestCallEnd& end);
-  // The same in two steps, for calls that run beside each other. What Start gave must end in
+  // The same in two steps, for calls that run beside each other: in as many workers of the function
+  // as there may be. What Start gave must end in
   // FinishStarted, once WaitForAny has chosen it, or in GiveUp: in the same call of the caller.
   tl::expected<std::unique_ptr<InFlight>, CallError> Start(Instance& caller, std::uint32_t place,
                                                            const GuestCall& wanted);
@@ -204,13 +207,21 @@ class Peers final : private buf::SegmentWatcher {
   static void EndReply(Pending& pending);
 
   // The token of a Want for it that nobody else waits for: one under way, or a new one.
-  tl::expected<std::uint64_t, CallError> Ask(const Remote& remote, MonotonicNs deadline);
+  tl::expected<std::uint64_t, CallError> Ask(const Remote& remote, ipc::WantedWorker worker,
+                                             MonotonicNs deadline);
   void OnAnswer(std::uint64_t token, ipc::WorkerId worker, std::optional<CallError> refused);
   // Tells cwasi which channels on which this worker called are over.
   void SayLost();
 
   [[nodiscard]] Link* UpLink(ipc::WorkerId worker, ipc::PeerRole role);
-  tl::expected<Link*, CallError> LinkFor(const Remote& remote, MonotonicNs deadline);
+  // Of the workers that we call for it, the one with the fewest calls of ours; null: none.
+  [[nodiscard]] Link* KnownFor(const Remote& remote) const;
+  // One that cwasi lets us meet.
+  tl::expected<Link*, CallError> Introduced(const Remote& remote, ipc::WantedWorker worker,
+                                            MonotonicNs deadline);
+  // kAnother: where those that we know are busy with our calls.
+  tl::expected<Link*, CallError> LinkFor(Remote& remote, ipc::WantedWorker worker,
+                                         MonotonicNs deadline);
   EdgeStats& EdgeTo(std::uint32_t place, const Instance& caller);
   Result<> SendWithinBounds(Link& link, const ipc::Record& call,
                             const PeerLink::Outgoing& outgoing);
@@ -218,7 +229,8 @@ class Peers final : private buf::SegmentWatcher {
   static void SettleRequest(Instance& caller, const GuestCall& wanted, bool lent, Pending& pending,
                             const tl::expected<void, CallError>& outcome);
   tl::expected<void, CallError> Begin(Instance& caller, std::uint32_t place,
-                                      const GuestCall& wanted, InFlight& flight);
+                                      const GuestCall& wanted, ipc::WantedWorker worker,
+                                      InFlight& flight);
   tl::expected<void, CallError> Finish(Instance& caller, InFlight& flight, Waited waited,
                                        GuestCallEnd& end);
   // What the callee said, as the guest is to see it.

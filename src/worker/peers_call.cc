@@ -38,6 +38,11 @@ class PausedDeadline {
 // Of shorter calls every sixteenth is timed, as in worker.cc.
 constexpr std::uint32_t kAlwaysTimedBytes = 4096;
 
+// For one more worker of a function, when those at hand are busy: a fork takes a few milliseconds.
+constexpr std::chrono::milliseconds kAnothersPatience{50};
+// After there was none.
+constexpr std::chrono::seconds kAlone{1};
+
 }  // namespace
 
 Peers::Waited Peers::WaitForReply(Pending& pending, const Record& call, MonotonicNs deadline) {
@@ -78,7 +83,8 @@ void Peers::EndReply(Pending& pending) {
   if (!pending.kept) pending.link->link->EndIncoming();
 }
 
-tl::expected<std::uint64_t, CallError> Peers::Ask(const Remote& remote, MonotonicNs deadline) {
+tl::expected<std::uint64_t, CallError> Peers::Ask(const Remote& remote, ipc::WantedWorker worker,
+                                                  MonotonicNs deadline) {
   if (!introductions_)
     return tl::unexpected(
         LocalError(CallClass::kUnavailable, false, "no worker runs " + remote.name + " any more"));
@@ -92,8 +98,8 @@ tl::expected<std::uint64_t, CallError> Peers::Ask(const Remote& remote, Monotoni
         LocalError(CallClass::kOverloaded, false, "too many functions have no worker yet"));
   SayLost();
   const std::uint64_t token = next_token_++;
-  if (auto asked = introductions_->Send(ipc::Want{.token = token, .function_id = remote.number}, {},
-                                        deadline);
+  if (auto asked = introductions_->Send(
+          ipc::Want{.token = token, .function_id = remote.number, .worker = worker}, {}, deadline);
       !asked)
     return tl::unexpected(
         LocalError(CallClass::kUnavailable, false,
@@ -122,17 +128,21 @@ void Peers::SayLost() {
   }
 }
 
-tl::expected<Peers::Link*, CallError> Peers::LinkFor(const Remote& remote, MonotonicNs deadline) {
-  const auto known = [&]() -> Link* {
-    for (auto& link : links_)
-      if (link->role == ipc::PeerRole::kCaller && link->IsUp() &&
-          std::ranges::find(link->functions, remote.number) != link->functions.end())
-        return link.get();
-    return nullptr;
-  };
-  if (Link* link = known()) return link;
+Peers::Link* Peers::KnownFor(const Remote& remote) const {
+  Link* best = nullptr;
+  for (const auto& link : links_)
+    if (link->role == ipc::PeerRole::kCaller && link->IsUp() &&
+        (best == nullptr || link->users < best->users) &&
+        std::ranges::find(link->functions, remote.number) != link->functions.end())
+      best = link.get();
+  return best;
+}
+
+tl::expected<Peers::Link*, CallError> Peers::Introduced(const Remote& remote,
+                                                        ipc::WantedWorker worker,
+                                                        MonotonicNs deadline) {
   const PausedDeadline paused(worker_.Ticker());
-  const auto token = Ask(remote, deadline);
+  const auto token = Ask(remote, worker, deadline);
   if (!token) return tl::unexpected(token.error());
   const Wait wait;
   bool late = false;
@@ -151,6 +161,21 @@ tl::expected<Peers::Link*, CallError> Peers::LinkFor(const Remote& remote, Monot
       LocalError(CallClass::kUnavailable, false, "the worker of " + remote.name + " has ended"));
 }
 
+tl::expected<Peers::Link*, CallError> Peers::LinkFor(Remote& remote, ipc::WantedWorker worker,
+                                                     MonotonicNs deadline) {
+  const Link* const known = KnownFor(remote);
+  if (known == nullptr) return Introduced(remote, ipc::WantedWorker::kAny, deadline);
+  const MonotonicNs now = FastNow();
+  if (worker == ipc::WantedWorker::kAnother && known->users != 0 && now >= remote.alone_until) {
+    const auto other =
+        Introduced(remote, worker, std::min(deadline, DeadlineAfter(now, kAnothersPatience)));
+    if (!other || (*other)->users != 0) remote.alone_until = DeadlineAfter(FastNow(), kAlone);
+  }
+  // All may have ended meanwhile.
+  if (Link* link = KnownFor(remote)) return link;
+  return Introduced(remote, ipc::WantedWorker::kAny, deadline);
+}
+
 Result<> Peers::SendWithinBounds(Link& link, const Record& call,
                                  const PeerLink::Outgoing& outgoing) {
   // What a peer that stopped has must not take all that others need (design 1, rule 8).
@@ -161,7 +186,8 @@ Result<> Peers::SendWithinBounds(Link& link, const Record& call,
 
 // Sends the request; what has failed here has not happened.
 tl::expected<void, CallError> Peers::Begin(Instance& caller, std::uint32_t place,
-                                           const GuestCall& wanted, InFlight& flight) {
+                                           const GuestCall& wanted, ipc::WantedWorker worker,
+                                           InFlight& flight) {
   const worker::Call& outer = *caller.CallUnderWay();
   const auto refuse = [](CallClass call_class, std::string why) {
     return tl::unexpected(LocalError(call_class, false, std::move(why)));
@@ -173,12 +199,12 @@ tl::expected<void, CallError> Peers::Begin(Instance& caller, std::uint32_t place
   if (wanted.move && !caller.Buffers().CheckGive(wanted.request, wanted.length))
     return refuse(CallClass::kInvalid,
                   "it gives what is not a buffer of its own, or more than the buffer holds");
-  const Remote& remote = remotes_[place];
+  Remote& remote = remotes_[place];
   EdgeStats& edge = EdgeTo(place, caller);
   const MonotonicNs now = FastNow();
   const bool timed = wanted.length >= kAlwaysTimedBytes || edge.calls % 16 == 0;
   const MonotonicNs deadline = std::min(outer.deadline, DeadlineAfter(now, remote.timeout));
-  auto link = LinkFor(remote, deadline);
+  auto link = LinkFor(remote, worker, deadline);
   if (!link) return tl::unexpected(std::move(link).error());
   const Using use(**link);
   PeerLink& to = *(*link)->link;
@@ -227,9 +253,10 @@ tl::expected<void, CallError> Peers::Begin(Instance& caller, std::uint32_t place
 tl::expected<buf::SegmentPool*, CallClass> Peers::EdgePoolOf(const Instance& caller,
                                                              std::uint32_t place) {
   if (place >= remotes_.size()) return tl::unexpected(CallClass::kNotFound);
-  const Remote& remote = remotes_[place];
-  const auto link = LinkFor(
-      remote, std::min(caller.CallUnderWay()->deadline, DeadlineAfter(FastNow(), remote.timeout)));
+  Remote& remote = remotes_[place];
+  const auto link =
+      LinkFor(remote, ipc::WantedWorker::kAny,
+              std::min(caller.CallUnderWay()->deadline, DeadlineAfter(FastNow(), remote.timeout)));
   if (!link) return tl::unexpected(link.error().call_class);
   return (*link)->link->EdgePool();
 }
@@ -279,7 +306,7 @@ void Peers::Call(Instance& caller, std::uint32_t place, const GuestCall& wanted,
                  GuestCallEnd& end) {
   end.mode = CallMode::kLocal;
   InFlight flight;
-  auto outcome = Begin(caller, place, wanted, flight);
+  auto outcome = Begin(caller, place, wanted, ipc::WantedWorker::kAny, flight);
   if (outcome) {
     const Waited waited = WaitForReply(flight.pending, flight.call, flight.call.deadline);
     outcome = Finish(caller, flight, waited, end);
@@ -292,7 +319,7 @@ tl::expected<std::unique_ptr<Peers::InFlight>, CallError> Peers::Start(Instance&
                                                                        std::uint32_t place,
                                                                        const GuestCall& wanted) {
   auto flight = std::make_unique<InFlight>();
-  if (auto begun = Begin(caller, place, wanted, *flight); !begun)
+  if (auto begun = Begin(caller, place, wanted, ipc::WantedWorker::kAnother, *flight); !begun)
     return tl::unexpected(std::move(begun).error());
   // Given for good: a guest that runs on must not find its buffer in between.
   if (flight->lent)

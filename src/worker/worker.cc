@@ -154,6 +154,13 @@ Function* Worker::Find(std::string_view name) const {
   return it == by_name_.end() ? nullptr : functions_[it->second].get();
 }
 
+Function* Worker::FindOrLoad(std::uint32_t number) const {
+  Function* const function = FindByNumber(number);
+  if (function != nullptr || !load_missing_) return function;
+  load_missing_(number);
+  return FindByNumber(number);
+}
+
 Function* Worker::FindByNumber(std::uint32_t number) const {
   const auto it = by_number_.find(number);
   return it == by_number_.end() ? nullptr : functions_[it->second].get();

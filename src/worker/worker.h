@@ -19,6 +19,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <variant>
 #include <vector>
 
 #include "base/call_error.h"
@@ -78,6 +79,9 @@ struct PreparedEngine {
   static Result<PreparedEngine> Create(const wasm::EngineOptions& options);
 };
 
+// A function's name, or its number in the run.
+using FunctionKey = std::variant<std::string_view, std::uint32_t>;
+
 class Worker {
  public:
   struct Options {
@@ -87,8 +91,8 @@ class Worker {
     // When a call has not ended kGrace after its deadline; empty: the process ends. On the ticker's
     // thread.
     std::function<void()> on_overrun = {};
-    // When a function is looked for by a name that none has: may Load it. May be empty.
-    std::function<void(std::string_view)> load_missing = {};
+    // When a function is looked for that is not there: may Load it. May be empty.
+    std::function<void(const FunctionKey&)> load_missing = {};
   };
   // Errors: as wasm::CreateEngine.
   static Result<std::unique_ptr<Worker>> Create(const Options& options);
@@ -160,6 +164,8 @@ class Worker {
 
   // Null if there is none, also after load_missing.
   [[nodiscard]] Function* Find(std::string_view name) const;
+  [[nodiscard]] Function* FindOrLoad(std::uint32_t number) const;
+  // Null if it is not loaded.
   [[nodiscard]] Function* FindByNumber(std::uint32_t number) const;
   [[nodiscard]] Function* Find(std::uint32_t id) const {
     return id < functions_.size() ? functions_[id].get() : nullptr;
@@ -198,7 +204,7 @@ class Worker {
   buf::PayloadMemory payloads_;
   OutputSink output_;
   EdgeTable edges_;
-  std::function<void(std::string_view)> load_missing_;
+  std::function<void(const FunctionKey&)> load_missing_;
   std::unique_ptr<MemoryFactory> memories_;
   std::unique_ptr<wasm::Engine> engine_;
   std::unique_ptr<DeadlineTicker> ticker_;

@@ -85,9 +85,9 @@ class Runner {
                         return can_go_on;
                       },
                   .need =
-                      [this](std::uint32_t group) {
+                      [this](std::uint32_t group, bool another) {
                         // Started outside of the introducer that asks.
-                        return scheduler_.Need(group) && loop_.Post([this] { Go(); });
+                        return scheduler_.Need(group, another) && loop_.Post([this] { Go(); });
                       },
                   .failed = [this](const std::string& where,
                                    const Error& error) { Fail(where, error); }}) {

@@ -413,10 +413,10 @@ bool Scheduler::Lost(ipc::WorkerId id) {
   return true;
 }
 
-bool Scheduler::Need(std::uint32_t g) {
+bool Scheduler::Need(std::uint32_t g, bool another) {
   GroupState& group = groups_[g];
-  if (!group.up.empty() || group.starting > 0) return true;
-  if (group.no_more) return false;
+  if (group.starting > 0 || (!another && !group.up.empty())) return true;
+  if (group.no_more || group.up.size() >= group.limit) return false;
   ++group.starting;
   Emit({.kind = Command::Kind::kStartWorker, .index = g});
   return true;

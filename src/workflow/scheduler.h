@@ -67,8 +67,9 @@ class Scheduler {
   void StartFailed(std::uint32_t group);
   // A worker has ended. False: it had work or values, so the run cannot go on.
   [[nodiscard]] bool Lost(ipc::WorkerId worker);
-  // The group shall have a worker, whatever the plan needs. False: it cannot have one.
-  [[nodiscard]] bool Need(std::uint32_t group);
+  // The group shall have a worker, or `another` one within its number, whatever the plan needs.
+  // True: it has or gets one; of several wishes at a time one comes.
+  [[nodiscard]] bool Need(std::uint32_t group, bool another = false);
   // `bytes`: of the value read or made.
   void Done(const Command& command, std::uint64_t bytes);
 

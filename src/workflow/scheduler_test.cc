@@ -381,6 +381,24 @@ TEST(SchedulerTest, ALostWorkerThatHadNothingIsReplaced) {
   EXPECT_FALSE(scheduler.Lost(1)) << "it reads a file";
 }
 
+TEST(SchedulerTest, AnotherWorkerIsStartedWithinTheGroupsNumber) {
+  const Flow flow = Chains(2, 1, true);
+  Scheduler scheduler(flow.plan, flow.placement, flow.function_of_step);
+  ASSERT_EQ(scheduler.Next().size(), 1U) << "there is one call";
+  EXPECT_TRUE(scheduler.Need(0, true)) << "one is being started";
+  EXPECT_TRUE(scheduler.Next().empty());
+  scheduler.Up(1, 0);
+  static_cast<void>(scheduler.Next());
+  EXPECT_TRUE(scheduler.Need(0)) << "there is one";
+  EXPECT_TRUE(scheduler.Next().empty());
+  EXPECT_TRUE(scheduler.Need(0, true));
+  const auto commands = scheduler.Next();
+  ASSERT_EQ(commands.size(), 1U);
+  EXPECT_EQ(commands[0].kind, Kind::kStartWorker);
+  scheduler.Up(2, 0);
+  EXPECT_FALSE(scheduler.Need(0, true)) << "it has as many as it may";
+}
+
 TEST(SchedulerTest, AnIdleGroupsLostWorkerComesBackWhenThereIsWork) {
   const Flow flow = Chains(1, 1, true);
   Scheduler scheduler(flow.plan, flow.placement, flow.function_of_step);

@@ -18,6 +18,24 @@ __attribute__((noinline)) static int recurse_in_here(volatile char* above, int d
   return recurse_in_here(frame, depth + 1) + frame[1];
 }
 
+// Calls w2 four times at once, each with the request; the answer is the last one's.
+static int32_t spread(const void* request, uint32_t length) {
+  enum { CALLS = 4 };
+  uint32_t function = 0;
+  uint32_t numbers[CALLS];
+  int32_t status = cwasi_function_find("w2", 2, &function);
+  for (int i = 0; i < CALLS && status == CWASI_OK; ++i)
+    status = cwasi_call_start(function, request, length, 0, &numbers[i]);
+  static uint8_t plain[16];
+  cwasi_reply reply = {plain, sizeof plain, 0, 0, 0};
+  for (int i = 0; i < CALLS && status == CWASI_OK; ++i) {
+    uint32_t ended = 0;
+    reply.data = plain;
+    status = cwasi_call_wait(&numbers[i], 1, 0, &reply, &ended);
+  }
+  return status == CWASI_OK ? cwasi_respond(reply.data, reply.length, 0) : status;
+}
+
 CWASI_HANDLER(request, length) {
   char what[32] = {0};
   uint32_t what_length = 0;
@@ -28,6 +46,7 @@ CWASI_HANDLER(request, length) {
     }
     return cwasi_respond(request, length, CWASI_MOVE);
   }
+  if (strcmp(what, "spread") == 0) return spread(request, length);
   if (strcmp(what, "trap") == 0) trap_in_here();
   if (strcmp(what, "exit") == 0) exit(3);
   if (strcmp(what, "fail") == 0) return 42;

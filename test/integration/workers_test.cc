@@ -241,6 +241,30 @@ outputs:
   EXPECT_THAT(run("[embedded, local]"), testing::ContainsRegex("w1 +w2 +embedded +1 "));
 }
 
+TEST_F(WorkersTest, CallsThatAGuestStartsSpreadOverTheFunctionsWorkers) {
+  folder_.AddGuest("relay");
+  folder_.Write("in.bin", std::string({'\0', 'b', 'b', 'b', 'b', 'b', 'b', 'b', 'b', 'c'}) +
+                              std::string(100, 'x'));
+  for (const auto& [workers, expected] : {std::pair{"1", "2 workers;"}, {"3", "4 workers;"}}) {
+    const auto end = folder_.RunWorkflow(R"(
+functions:
+  act: { path: act.wasm }
+  w2: { path: relay.wasm, workers: )" + std::string(workers) +
+                                         R"( }
+inputs:
+  in: { file: in.bin }
+steps:
+  s: { call: act, needs: in, with: { do: spread } }
+outputs:
+  o: { from: s, file: o.out }
+)");
+    ASSERT_EQ(end.code, 0) << end.err;
+    EXPECT_EQ(folder_.Read("o.out").size(), 16U);
+    EXPECT_THAT(end.out, testing::ContainsRegex("act +w2 +local +4 "));
+    EXPECT_THAT(end.out, HasSubstr(expected));
+  }
+}
+
 // Whether two threads get two CPUs: others may be using them.
 bool TwoCpusAreFree() {
   if (std::thread::hardware_concurrency() < 2) return false;

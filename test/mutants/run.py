@@ -293,6 +293,12 @@ MUTANTS = [
     ("what-stays-goes", "modes of an edge: only embedded", "src/workflow/scheduler.cc",
      "if (worker != 0) {\n    workers_.at(worker).bound", "if (worker == UINT32_MAX) {\n    workers_.at(worker).bound",
      "workflow_test", "SchedulerTest.*"),
+    ("started-calls-queue", "started calls go to as many workers as there may be", "src/worker/peers_call.cc",
+     "if (worker == ipc::WantedWorker::kAnother && known->users", "if (worker == ipc::WantedWorker::kAny && known->users",
+     "worker_test", "PeersSpreadTest.*"),
+    ("called-before-loaded", "a worker called first by another loads the function", "src/worker/worker.cc",
+     "if (function != nullptr || !load_missing_) return function;\n  load", "if (function != nullptr || load_missing_) return function;\n  load",
+     "integration_test", "WorkersTest.CallsThatAGuest*"),
 ]
 
 
