@@ -77,6 +77,10 @@ class BareZygote {
  private:
   bool Fork(ipc::WorkerId id) {
     const pid_t pid = ::fork();
+    if (pid < 0) {
+      std::perror("bare_zygote: fork");
+      std::exit(1);
+    }
     if (pid == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       child_ended_.Reset();

@@ -118,7 +118,10 @@ class RingConsumer {
 
   // Changes when there is a record; for after kWait.
   [[nodiscard]] WaitWord WaitFor() const {
-    return {.word = &memory_.words->tail, .sleeps = &memory_.words->consumer_sleeps, .seen = head_};
+    return {.word = &memory_.words->tail,
+            .sleeps = &memory_.words->consumer_sleeps,
+            .seen = head_,
+            .ahead = memory_.data.data() + (head_ & (kRingBytes - 1))};
   }
   // What the producer did wrong; null if nothing.
   [[nodiscard]] const char* Violation() const { return violation_; }

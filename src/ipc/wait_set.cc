@@ -105,6 +105,11 @@ Woken WaitSet::Spin(std::span<const WaitWord> words, MonotonicNs start, Monotoni
   for (;;) {
     for (int i = 0; i < 8; ++i) {
       _mm_pause();
+      for (const WaitWord& w : words) {
+        if (w.ahead == nullptr) continue;
+        __builtin_prefetch(w.ahead);
+        __builtin_prefetch(static_cast<const std::byte*>(w.ahead) + 64);
+      }
       woken = Look(words);
       if (woken.word || woken.doorbell) return woken;
     }

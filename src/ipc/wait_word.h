@@ -34,6 +34,9 @@ struct WaitWord {
   const SharedWord* word = nullptr;
   SharedWord* sleeps = nullptr;
   std::uint32_t seen = 0;
+  // What will be read once the word has changed, 128 bytes; null: nothing in particular. While a
+  // wait spins it fetches them again and again, so that they come together with the word.
+  const void* ahead = nullptr;
 };
 
 enum class WakeScope : std::uint8_t {

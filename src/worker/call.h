@@ -21,6 +21,7 @@
 
 namespace cwasi::worker {
 
+struct EdgeStats;  // worker/edge_stats.h
 class Function;
 class Instance;
 
@@ -77,6 +78,9 @@ struct PeerCall {
   std::span<const std::byte> once = {};
   // Where a reply for another trust domain is made if it is not to be copied there; else null.
   buf::SegmentPool* edge_pool = nullptr;
+  // Where copies on this side are counted, null until they are looked up. A null pointer: nowhere,
+  // since the caller's side sees them.
+  EdgeStats** copies_edge = nullptr;
   // Called when `once` is of no more use.
   std::function<void()> delivered = [] {};
   // Out: the reply, whether the function gave a buffer, and from given_at to the handler.

@@ -143,7 +143,7 @@ class ControlLoop {
                                   : buf::MovePolicy::kAuto;
     options.payloads.ability = ability_;
     options.payloads.mappings = mappings_;
-    options.load_missing = [this](const FunctionKey& key) { LoadMissing(key); };
+    options.load_missing = [this](const FunctionKey& key) { return LoadMissing(key); };
     if (auto supported = ipc::WaitSet::Supported(); !supported) return supported.error();
     worker_ = Worker::Create(options, std::move(engine_));
     if (pagemap_.IsOpen()) worker_->Payloads().SetScanner(buf::PageScanner(std::move(pagemap_)));
@@ -178,7 +178,7 @@ class ControlLoop {
     }
     if (auto loaded = LoadModule(load.id, {.spec = std::move(spec), .module = std::move(fd)});
         !loaded)
-      return loaded.error();
+      return std::move(loaded).error();
     return ipc::Done{};
   }
 
@@ -187,31 +187,29 @@ class ControlLoop {
     FunctionSpec spec;
     UniqueFd module;
   };
-  Result<> LoadModule(std::uint32_t id, Unloaded function) {
+  Result<> LoadModule(std::uint32_t id, const Unloaded& function) {
     // The engine maps a path; this one names the very file that cwasi opened.
     TRY_SET(const auto mine,
-            worker_->Load(std::move(function.spec),
-                          "/proc/self/fd/" + std::to_string(function.module.Get())));
+            worker_->Load(function.spec, "/proc/self/fd/" + std::to_string(function.module.Get())));
     functions_.emplace(id, mine);
     return {};
   }
-  // Out of unloaded_ first: starting it may look for functions, itself too.
+  // Out of unloaded_ first: starting it may look for functions, itself too. What failed may be
+  // tried again: memory may have been short.
   Result<> LoadFirst(std::unordered_map<std::uint32_t, Unloaded>::iterator it) {
     auto node = unloaded_.extract(it);
-    return LoadModule(node.key(), std::move(node.mapped()));
+    auto loaded = LoadModule(node.key(), node.mapped());
+    if (!loaded) unloaded_.insert(std::move(node));
+    return loaded;
   }
-  void LoadMissing(const FunctionKey& key) {
+  Result<> LoadMissing(const FunctionKey& key) {
     const auto* const number = std::get_if<std::uint32_t>(&key);
     const auto it = number != nullptr
                         ? unloaded_.find(*number)
                         : std::ranges::find_if(unloaded_, [&](const auto& entry) {
                             return entry.second.spec.name == std::get<std::string_view>(key);
                           });
-    if (it == unloaded_.end()) return;
-    const std::string name = it->second.spec.name;
-    if (auto loaded = LoadFirst(it); !loaded)
-      std::fprintf(stderr, "cwasi-host: function %s: %s\n", name.c_str(),
-                   loaded.error().message.c_str());
+    return it == unloaded_.end() ? Result<>() : LoadFirst(it);
   }
 
   ipc::ResponseBody On(const ipc::ReadFile& read, UniqueFd& fd) {
@@ -372,10 +370,11 @@ ipc::ResponseBody ControlLoop::On(const ipc::Invoke& invoke, UniqueFd& /*fd*/) {
   if (const auto it = unloaded_.find(invoke.function_id); it != unloaded_.end()) {
     if (auto loaded = LoadFirst(it); !loaded) return loaded.error();
   }
-  const auto function = functions_.find(invoke.function_id);
-  if (function == functions_.end())
+  const auto found = functions_.find(invoke.function_id);
+  if (found == functions_.end())
     return MakeError(ErrorCode::kNotFound, "no function " + std::to_string(invoke.function_id));
   if (values_.contains(invoke.result_value_id)) return ValueExists(invoke.result_value_id);
+  const std::uint32_t function = found->second;  // Others may be loaded while this waits.
   const MonotonicNs start = Now();
   if (auto here = AwaitParts(invoke.parts, DeadlineAfter(start, invoke.timeout)); !here)
     return std::move(here).error();
@@ -387,7 +386,7 @@ ipc::ResponseBody ControlLoop::On(const ipc::Invoke& invoke, UniqueFd& /*fd*/) {
                   .metadata = {},
                   .timeout = invoke.timeout - std::chrono::nanoseconds(Now() - start)};
   for (const auto& entry : invoke.metadata) request.metadata.push_back({entry.key, entry.value});
-  auto reply = worker_->Invoke(function->second, request);
+  auto reply = worker_->Invoke(function, request);
   if (!reply) {
     if (!reply.error().may_have_run) PutBack(invoke.parts, request.parts);
     return std::move(reply).error();

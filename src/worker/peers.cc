@@ -29,6 +29,15 @@ constexpr std::chrono::seconds kMeetTimeout{5};
 constexpr std::size_t kMaxLinks = ipc::WaitSet::kMaxWords;
 constexpr std::size_t kMaxLiesSaid = 20;
 
+// A call's function is not there.
+CallError LoadError(const Error& error) {
+  const bool late = error.code == ErrorCode::kDeadlineExceeded;
+  const CallClass call_class = late                                 ? CallClass::kTimeout
+                               : error.code == ErrorCode::kNotFound ? CallClass::kNotFound
+                                                                    : CallClass::kUnavailable;
+  return LocalError(call_class, late, "load the function: " + error.message);
+}
+
 }  // namespace
 
 Peers::Peers(Worker& worker, ipc::Doorbell& bell, Watcher& watcher)
@@ -418,17 +427,18 @@ void Peers::ServeCall(Link& link, PeerLink::Incoming incoming, std::uint32_t dep
                 .payload = incoming.payload.IsSegment() ? &incoming.payload : nullptr,
                 .once = incoming.once,
                 .edge_pool = link.link->EdgePool(),
+                .copies_edge = link.CopiesEdge(call.caller_function, call.function),
                 .delivered = end};
-  const bool allowed = std::ranges::find(link.functions, call.function) != link.functions.end();
-  Function* const function = allowed ? worker_.FindOrLoad(call.function) : nullptr;
   if (incoming.refused)
     outcome =
         tl::unexpected(LocalError(ClassOf(*incoming.refused), false, incoming.refused->message));
-  else if (function == nullptr || !allowed)
-    outcome = tl::unexpected(LocalError(allowed ? CallClass::kNotFound : CallClass::kDenied, false,
-                                        "this worker runs no such function for its caller"));
+  else if (std::ranges::find(link.functions, call.function) == link.functions.end())
+    outcome = tl::unexpected(
+        LocalError(CallClass::kDenied, false, "this worker runs no such function for its caller"));
+  else if (const auto function = worker_.FindOrLoad(call.function, call.deadline))
+    outcome = worker_.ServePeer(**function, peer);
   else
-    outcome = worker_.ServePeer(*function, peer);
+    outcome = tl::unexpected(LoadError(function.error()));
   end();
   incoming.payload = {};  // If it was not delivered it goes home with the answer.
   if (!outcome) outcome.error().mode = CallMode::kLocal;

@@ -86,7 +86,17 @@ class Peers final : private buf::SegmentWatcher {
     std::optional<PeerLink::Incoming> held;
     MonotonicNs passed_over = 0;  // When a wait first did not serve it; 0: none has.
     std::size_t users = 0;        // On the stack; it is not swept.
+    // The edge whose copies were counted last: most calls are of one caller and one function.
+    std::uint32_t edge_caller = 0;
+    std::uint32_t edge_function = 0;
+    EdgeStats* edge = nullptr;
     [[nodiscard]] bool IsUp() const { return link != nullptr && !link->HasFailed(); }
+    EdgeStats** CopiesEdge(std::uint32_t caller, std::uint32_t function) {
+      if (caller != edge_caller || function != edge_function) edge = nullptr;
+      edge_caller = caller;
+      edge_function = function;
+      return &edge;
+    }
   };
   // A call under way whose reply is waited for, on the stack of who waits.
   struct Pending {
@@ -146,10 +156,19 @@ class Peers final : private buf::SegmentWatcher {
   [[nodiscard]] std::size_t Liars() const { return liars_; }
   [[nodiscard]] ipc::SpinPolicy& Spinning() { return wait_.Policy(); }
 
+  // How long started calls wait for one more worker of their function while those at hand are busy,
+  // and how long none is asked for after there was none.
+  struct Spreading {
+    std::chrono::nanoseconds patience = std::chrono::milliseconds(200);
+    std::chrono::nanoseconds pause = std::chrono::seconds(1);
+  };
+  void SetSpreading(const Spreading& spreading) { spreading_ = spreading; }
+
  private:
   // A Want that cwasi has not answered, or whose answer nobody has taken.
   struct Wanted {
     std::uint32_t function = 0;
+    ipc::WantedWorker worker_kind = ipc::WantedWorker::kAny;
     bool awaited = true;  // Else the call has timed out.
     bool answered = false;
     ipc::WorkerId worker = 0;
@@ -216,6 +235,8 @@ class Peers final : private buf::SegmentWatcher {
   [[nodiscard]] Link* UpLink(ipc::WorkerId worker, ipc::PeerRole role);
   // Of the workers that we call for it, the one with the fewest calls of ours; null: none.
   [[nodiscard]] Link* KnownFor(const Remote& remote) const;
+  // Calls of ours that it has not answered.
+  [[nodiscard]] std::size_t Unanswered(const Link& link) const;
   // One that cwasi lets us meet.
   tl::expected<Link*, CallError> Introduced(const Remote& remote, ipc::WantedWorker worker,
                                             MonotonicNs deadline);
@@ -255,6 +276,7 @@ class Peers final : private buf::SegmentWatcher {
   std::uint64_t next_call_ = 1;
   std::vector<Pending*> pending_;  // Innermost last.
   bool to_sweep_ = false;          // A link has failed.
+  Spreading spreading_;
   std::size_t liars_ = 0;
   std::size_t lies_said_ = 0;
 };

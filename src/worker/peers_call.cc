@@ -38,10 +38,8 @@ class PausedDeadline {
 // Of shorter calls every sixteenth is timed, as in worker.cc.
 constexpr std::uint32_t kAlwaysTimedBytes = 4096;
 
-// For one more worker of a function, when those at hand are busy: a fork takes a few milliseconds.
-constexpr std::chrono::milliseconds kAnothersPatience{50};
-// After there was none.
-constexpr std::chrono::seconds kAlone{1};
+// With more links no further worker is asked for: other functions need some, too.
+constexpr std::size_t kMostToSpread = ipc::WaitSet::kMaxWords / 2;
 
 }  // namespace
 
@@ -89,7 +87,7 @@ tl::expected<std::uint64_t, CallError> Peers::Ask(const Remote& remote, ipc::Wan
     return tl::unexpected(
         LocalError(CallClass::kUnavailable, false, "no worker runs " + remote.name + " any more"));
   for (auto& [token, want] : wants_) {
-    if (want.function != remote.number || want.awaited) continue;
+    if (want.function != remote.number || want.worker_kind != worker || want.awaited) continue;
     want.awaited = true;
     return token;
   }
@@ -104,7 +102,7 @@ tl::expected<std::uint64_t, CallError> Peers::Ask(const Remote& remote, ipc::Wan
     return tl::unexpected(
         LocalError(CallClass::kUnavailable, false,
                    "ask for a worker of " + remote.name + ": " + asked.error().message));
-  wants_.emplace(token, Wanted{.function = remote.number});
+  wants_.emplace(token, Wanted{.function = remote.number, .worker_kind = worker});
   return token;
 }
 
@@ -128,13 +126,19 @@ void Peers::SayLost() {
   }
 }
 
+std::size_t Peers::Unanswered(const Link& link) const {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      pending_, [&](const Pending* pending) { return pending->link == &link && !pending->kept; }));
+}
+
 Peers::Link* Peers::KnownFor(const Remote& remote) const {
   Link* best = nullptr;
-  for (const auto& link : links_)
-    if (link->role == ipc::PeerRole::kCaller && link->IsUp() &&
-        (best == nullptr || link->users < best->users) &&
-        std::ranges::find(link->functions, remote.number) != link->functions.end())
-      best = link.get();
+  for (const auto& link : links_) {
+    if (link->role != ipc::PeerRole::kCaller || !link->IsUp() ||
+        std::ranges::find(link->functions, remote.number) == link->functions.end())
+      continue;
+    if (best == nullptr || Unanswered(*link) < Unanswered(*best)) best = link.get();
+  }
   return best;
 }
 
@@ -163,13 +167,21 @@ tl::expected<Peers::Link*, CallError> Peers::Introduced(const Remote& remote,
 
 tl::expected<Peers::Link*, CallError> Peers::LinkFor(Remote& remote, ipc::WantedWorker worker,
                                                      MonotonicNs deadline) {
+  const bool spread = worker == ipc::WantedWorker::kAnother;
+  if (spread) {
+    // Who has answered is not busy.
+    for (auto& link : links_)
+      if (link->role == ipc::PeerRole::kCaller && link->IsUp()) Drain(*link);
+  }
   const Link* const known = KnownFor(remote);
   if (known == nullptr) return Introduced(remote, ipc::WantedWorker::kAny, deadline);
   const MonotonicNs now = FastNow();
-  if (worker == ipc::WantedWorker::kAnother && known->users != 0 && now >= remote.alone_until) {
+  if (spread && Unanswered(*known) != 0 && now >= remote.alone_until &&
+      links_.size() < kMostToSpread) {
     const auto other =
-        Introduced(remote, worker, std::min(deadline, DeadlineAfter(now, kAnothersPatience)));
-    if (!other || (*other)->users != 0) remote.alone_until = DeadlineAfter(FastNow(), kAlone);
+        Introduced(remote, worker, std::min(deadline, DeadlineAfter(now, spreading_.patience)));
+    if (!other || Unanswered(**other) != 0)
+      remote.alone_until = DeadlineAfter(FastNow(), spreading_.pause);
   }
   // All may have ended meanwhile.
   if (Link* link = KnownFor(remote)) return link;

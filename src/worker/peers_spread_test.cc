@@ -107,6 +107,7 @@ TEST(PeersSpreadTest, CallsBesideEachOtherGoToAsManyWorkersAsThereMayBe) {
   {
     test::PeerHarness worker;
     ASSERT_TRUE(worker.Peers().Use(ipc::IntroductionSocket(std::move(sockets.first))));
+    worker.Peers().SetSpreading({.patience = 20s, .pause = 60s});
     worker.Load("script", "caller", 10);
     ASSERT_TRUE(worker.Peers().Declare({kFunction, "f", 20s}));
     std::thread thread([&] {
@@ -134,6 +135,7 @@ TEST(PeersSpreadTest, WhoGetsNoOtherWorkerGoesOnWithTheOneThereIs) {
   {
     test::PeerHarness worker;
     ASSERT_TRUE(worker.Peers().Use(ipc::IntroductionSocket(std::move(sockets.first))));
+    worker.Peers().SetSpreading({.patience = 50ms, .pause = 60s});
     worker.Load("script", "caller", 10);
     ASSERT_TRUE(worker.Peers().Declare({kFunction, "f", 20s}));
     ASSERT_TRUE(

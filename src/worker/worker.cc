@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <utility>
 
 #include "base/check.h"
@@ -148,17 +149,24 @@ Result<std::uint32_t> Worker::Load(FunctionSpec spec, const std::filesystem::pat
 Function* Worker::Find(std::string_view name) const {
   auto it = by_name_.find(std::string(name));
   if (it == by_name_.end() && load_missing_) {
-    load_missing_(name);
+    if (const auto loaded = load_missing_(name); !loaded)
+      std::fprintf(stderr, "cwasi-host: function %s: %s\n", std::string(name).c_str(),
+                   loaded.error().message.c_str());
     it = by_name_.find(std::string(name));
   }
   return it == by_name_.end() ? nullptr : functions_[it->second].get();
 }
 
-Function* Worker::FindOrLoad(std::uint32_t number) const {
-  Function* const function = FindByNumber(number);
-  if (function != nullptr || !load_missing_) return function;
-  load_missing_(number);
-  return FindByNumber(number);
+Result<Function*> Worker::FindOrLoad(std::uint32_t number, MonotonicNs deadline) {
+  if (Function* function = FindByNumber(number)) return function;
+  if (load_missing_) {
+    if (FastNow() >= deadline)
+      return Fail(ErrorCode::kDeadlineExceeded, "its time was over before it was loaded");
+    const DeadlineScope scope(*ticker_, deadline);
+    TRY(load_missing_(number));
+  }
+  if (Function* function = FindByNumber(number)) return function;
+  return Fail(ErrorCode::kNotFound, "this worker runs no such function");
 }
 
 Function* Worker::FindByNumber(std::uint32_t number) const {
@@ -277,11 +285,12 @@ tl::expected<void, CallError> Worker::ServePeer(Function& function, PeerCall& pe
   peer.delivered();
   // The caller's worker counts the call and its bytes; the copies of this side are seen here.
   const std::uint64_t copies = payloads_.Copies().copies - before.copies;
-  if (copies != 0 && peer.mode == CallMode::kLocal) {
-    EdgeStats& edge =
-        edges_.Of({std::string(peer.caller), std::string(function.Name()), CallMode::kLocal});
-    edge.copies += copies;
-    edge.copied_bytes += payloads_.Copies().bytes - before.bytes;
+  if (copies != 0 && peer.copies_edge != nullptr) {
+    EdgeStats*& edge = *peer.copies_edge;
+    if (edge == nullptr)
+      edge = &edges_.Of({std::string(peer.caller), std::string(function.Name()), CallMode::kLocal});
+    edge->copies += copies;
+    edge->copied_bytes += payloads_.Copies().bytes - before.bytes;
   }
   if (peer.given_at != 0) peer.hand_over = std::max<MonotonicNs>(FastNow() - peer.given_at, 0);
   const bool ran = instance->Run(call, address, static_cast<std::uint32_t>(length));

@@ -91,8 +91,9 @@ class Worker {
     // When a call has not ended kGrace after its deadline; empty: the process ends. On the ticker's
     // thread.
     std::function<void()> on_overrun = {};
-    // When a function is looked for that is not there: may Load it. May be empty.
-    std::function<void(const FunctionKey&)> load_missing = {};
+    // When a function is looked for that is not there: may Load it. May be empty. An error: there
+    // is one, and it cannot be loaded now.
+    std::function<Result<>(const FunctionKey&)> load_missing = {};
   };
   // Errors: as wasm::CreateEngine.
   static Result<std::unique_ptr<Worker>> Create(const Options& options);
@@ -164,7 +165,8 @@ class Worker {
 
   // Null if there is none, also after load_missing.
   [[nodiscard]] Function* Find(std::string_view name) const;
-  [[nodiscard]] Function* FindOrLoad(std::uint32_t number) const;
+  // Loads it within `deadline`. Errors: kNotFound, kDeadlineExceeded, what load_missing says.
+  [[nodiscard]] Result<Function*> FindOrLoad(std::uint32_t number, MonotonicNs deadline);
   // Null if it is not loaded.
   [[nodiscard]] Function* FindByNumber(std::uint32_t number) const;
   [[nodiscard]] Function* Find(std::uint32_t id) const {
@@ -204,7 +206,7 @@ class Worker {
   buf::PayloadMemory payloads_;
   OutputSink output_;
   EdgeTable edges_;
-  std::function<void(const FunctionKey&)> load_missing_;
+  std::function<Result<>(const FunctionKey&)> load_missing_;
   std::unique_ptr<MemoryFactory> memories_;
   std::unique_ptr<wasm::Engine> engine_;
   std::unique_ptr<DeadlineTicker> ticker_;

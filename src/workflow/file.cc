@@ -357,8 +357,12 @@ class Reader {
   // A name, or a map that says more.
   Need ReadNeed(const Place& place) {
     Need need;
-    if (place.node.kind != NodeKind::kMap) {
+    if (place.node.kind == NodeKind::kScalar) {
       need.name = ReadName(place);
+      return need;
+    }
+    if (place.node.kind == NodeKind::kList) {
+      mistakes_.Add(place.node.mark, place.where, "must be a name or a map with from, is a list");
       return need;
     }
     if (!IsMap(place, {"from", "modes"}, {"from"})) return need;

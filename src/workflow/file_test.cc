@@ -293,7 +293,7 @@ steps:
           "w.yaml:3:42: functions.g.calls: must be a map, is a list",
           "w.yaml:8:34: steps.b.needs[0].mode: unknown key (did you mean modes?)",
           "w.yaml:8:48: steps.b.needs[1]: lacks the key from, which is required",
-          "w.yaml:8:64: steps.b.needs[2]: must be text, is a list",
+          "w.yaml:8:64: steps.b.needs[2]: must be a name or a map with from, is a list",
           "w.yaml:8:76: steps.b.needs.in: has modes, and it is an input: those are read where "
           "they are used"));
 }

@@ -71,7 +71,10 @@ class Runner {
                  {.up =
                       [this](ipc::WorkerId id, std::uint32_t group) {
                         scheduler_.Up(id, group);
-                        Go();
+                        // It can be introduced a moment later.
+                        if (!loop_.Post([this] { Go(); }))
+                          Fail("start a worker", {.code = ErrorCode::kResourceExhausted,
+                                                  .message = "no room in the event loop"});
                       },
                   .start_failed =
                       [this](std::uint32_t group, const Error& error) {

@@ -130,7 +130,9 @@ void Scheduler::FillGroup(std::uint32_t g) {
   while (!group.idle.empty())
     if (!FillWorker(group)) return;  // Only calls that have to wait for memory or a busy worker.
   const std::size_t there = group.up.size() + group.starting;
-  if (!group.no_more && there < group.limit && group.Ready() > group.starting) {
+  // Without any worker it is tried again, whatever failed before: then the run fails, or goes on.
+  const bool may_start = !group.no_more || there == 0;
+  if (may_start && there < group.limit && group.Ready() > group.starting) {
     const std::size_t more = std::min(group.limit - there, group.Ready() - group.starting);
     for (std::size_t i = 0; i < more; ++i) Emit({.kind = Command::Kind::kStartWorker, .index = g});
     group.starting += static_cast<std::uint32_t>(more);
@@ -416,7 +418,7 @@ bool Scheduler::Lost(ipc::WorkerId id) {
 bool Scheduler::Need(std::uint32_t g, bool another) {
   GroupState& group = groups_[g];
   if (group.starting > 0 || (!another && !group.up.empty())) return true;
-  if (group.no_more || group.up.size() >= group.limit) return false;
+  if ((group.no_more && !group.up.empty()) || group.up.size() >= group.limit) return false;
   ++group.starting;
   Emit({.kind = Command::Kind::kStartWorker, .index = g});
   return true;

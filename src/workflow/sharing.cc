@@ -95,8 +95,13 @@ class Sharing {
 
   // Nothing to do where one of them has workers of its own.
   void KeepApart(const Edge& edge) {
-    if (workflow_.functions[edge.from].IsShared() && workflow_.functions[edge.to].IsShared())
-      apart_.push_back(edge);
+    const Function& from = workflow_.functions[edge.from];
+    const Function& to = workflow_.functions[edge.to];
+    if (!from.IsShared() || !to.IsShared()) return;
+    if (from.modes == Modes::kEmbedded && to.modes == Modes::kEmbedded)
+      return Add(edge, "is only local, and " + NameOf(edge.from) + " and " + NameOf(edge.to) +
+                           " have modes: [embedded]");
+    apart_.push_back(edge);
   }
 
   // The one that stands for all that are kept together with `function`.
@@ -108,7 +113,8 @@ class Sharing {
     return function;
   }
 
-  // In the order of the file, each the lowest number that nobody has from whom it is kept apart.
+  // In the order of the file, each the lowest number that nobody has from whom it is kept apart;
+  // first those that cannot be called from elsewhere, so that they stay with the others.
   void Number() {
     std::vector<std::vector<std::size_t>> others(together_.size());
     for (const Edge& edge : apart_) {
@@ -123,18 +129,22 @@ class Sharing {
       others[to].push_back(from);
     }
     std::vector<bool> has_number(together_.size());
+    const auto number = [&](std::size_t function) {
+      const std::size_t first = Find(function);
+      if (has_number[first]) return;
+      std::set<std::uint32_t> taken;
+      for (const std::size_t other : others[first])
+        if (has_number[other]) taken.insert(workflow_.functions[other].share);
+      std::uint32_t& share = workflow_.functions[first].share;
+      share = 0;
+      while (taken.contains(share)) ++share;
+      has_number[first] = true;
+    };
+    for (std::size_t f = 0; f < together_.size(); ++f)
+      if (workflow_.functions[f].modes == Modes::kEmbedded) number(f);
     for (std::size_t f = 0; f < together_.size(); ++f) {
-      const std::size_t first = Find(f);
-      std::uint32_t& number = workflow_.functions[first].share;
-      if (!has_number[first]) {
-        std::set<std::uint32_t> taken;
-        for (const std::size_t other : others[first])
-          if (has_number[other]) taken.insert(workflow_.functions[other].share);
-        number = 0;
-        while (taken.contains(number)) ++number;
-        has_number[first] = true;
-      }
-      workflow_.functions[f].share = number;
+      number(f);
+      workflow_.functions[f].share = workflow_.functions[Find(f)].share;
     }
   }
 

@@ -73,6 +73,19 @@ TEST(SharingTest, StepsKeepTheirFunctionsApartOrTogether) {
               ElementsAre(0, 1, 1));
 }
 
+TEST(SharingTest, WhoCannotBeCalledFromElsewhereStaysWithTheOthers) {
+  const std::string only_embedded = "embed: allow, modes: embedded";
+  EXPECT_THAT(SharesOf(File({Line("a"), Line("b", "a: {modes: local}", only_embedded), Line("c")})),
+              ElementsAre(1, 0, 0));
+  EXPECT_THAT(
+      MistakesIn(File({Line("a", "", only_embedded), Line("b", "", only_embedded)}, R"(steps:
+  x: {call: a}
+  y: {call: b, needs: {from: x, modes: local}}
+)")),
+      ElementsAre("w.yaml:6:30: steps.y.needs.x: is only local, and \"a\" and \"b\" have "
+                  "modes: [embedded]"));
+}
+
 TEST(SharingTest, FunctionsWithWorkersOfTheirOwnAreApartAnyway) {
   EXPECT_THAT(SharesOf(File({Line("a", "b: {modes: local}"), Line("b", "", "modes: local")})),
               ElementsAre(0, 0));

@@ -79,7 +79,7 @@ void Workers::Fork(std::uint32_t group) {
                                             [this, id](const Error& error) { Gone(id, error); });
   if (!process) {
     workers_.erase(id);
-    return events_.start_failed(group, process.error());
+    return StartFailed(group, process.error());
   }
   workers_.at(id).process = std::move(*process);
   Prepare(id);
@@ -159,15 +159,16 @@ void Workers::Up(ipc::WorkerId id) {
   // The worker's answer may overtake the zygote's, which brings the pidfd.
   if (zygote_->PidFd(id) < 0 && loop_.Post([this, id] { Up(id); })) return;
   const std::uint32_t group = worker.group;
+  // Before it meets anybody: it is not one that is being started any more.
+  worker.up = true;
+  ++started_;
+  events_.up(id, group);
   auto added = introducer_.Add({.id = id,
                                 .trust_domain = kTrustDomain,
                                 .functions = placement_.groups[group].functions,
                                 .pidfd = zygote_->PidFd(id)},
                                worker.process->TakeIntroductions());
-  if (!added) return events_.failed("start a worker", added.error());
-  worker.up = true;
-  ++started_;
-  events_.up(id, group);
+  if (!added) events_.failed("start a worker", added.error());
 }
 
 void Workers::Gone(ipc::WorkerId id, const Error& error) {
@@ -179,15 +180,19 @@ void Workers::Gone(ipc::WorkerId id, const Error& error) {
   if (!worker.up) {
     // The fork itself failed: one less to work with.
     if (error.code != ErrorCode::kResourceExhausted) return Delay(group, error);
-    for (const std::uint32_t function : placement_.groups[group].functions)
-      introducer_.Refuse(function, error.message);
-    return events_.start_failed(group, error);
+    return StartFailed(group, error);
   }
   if (!events_.lost(id)) return events_.failed("", error);
   // If it is needed it is started again, but not at once.
   const auto wait = groups_[group].backoff.Next();
   if (!wait) return events_.failed("", error);
   groups_[group].not_before = DeadlineAfter(Now(), *wait);
+}
+
+void Workers::StartFailed(std::uint32_t group, const Error& error) {
+  for (const std::uint32_t function : placement_.groups[group].functions)
+    introducer_.Refuse(function, error.message);
+  events_.start_failed(group, error);
 }
 
 void Workers::Delay(std::uint32_t group, const Error& error) {

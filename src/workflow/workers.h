@@ -39,7 +39,7 @@ class Workers {
   };
   // None may be empty.
   struct Events {
-    // It has its functions and waits for work.
+    // It has its functions, and waits for work and can be introduced once this has returned.
     std::function<void(ipc::WorkerId, std::uint32_t group)> up;
     // No further worker can be had; the group may have others.
     std::function<void(std::uint32_t group, const Error&)> start_failed;
@@ -104,6 +104,7 @@ class Workers {
   void Up(ipc::WorkerId id);
   void Gone(ipc::WorkerId id, const Error& error);
   void Delay(std::uint32_t group, const Error& error);
+  void StartFailed(std::uint32_t group, const Error& error);
   [[nodiscard]] bool MayCall(const host::Introducer::Member& caller, std::uint32_t function) const;
 
   loop::Loop& loop_;
