@@ -233,6 +233,7 @@ class Peers final : private buf::SegmentWatcher {
   void SayLost();
 
   [[nodiscard]] Link* UpLink(ipc::WorkerId worker, ipc::PeerRole role);
+  static bool MayCall(const Link& link, const Remote& remote);
   // Of the workers that we call for it, the one with the fewest calls of ours; null: none.
   [[nodiscard]] Link* KnownFor(const Remote& remote) const;
   // Calls of ours that it has not answered.

@@ -131,14 +131,16 @@ std::size_t Peers::Unanswered(const Link& link) const {
       pending_, [&](const Pending* pending) { return pending->link == &link && !pending->kept; }));
 }
 
+bool Peers::MayCall(const Link& link, const Remote& remote) {
+  return link.role == ipc::PeerRole::kCaller && link.IsUp() &&
+         std::ranges::find(link.functions, remote.number) != link.functions.end();
+}
+
 Peers::Link* Peers::KnownFor(const Remote& remote) const {
   Link* best = nullptr;
-  for (const auto& link : links_) {
-    if (link->role != ipc::PeerRole::kCaller || !link->IsUp() ||
-        std::ranges::find(link->functions, remote.number) == link->functions.end())
-      continue;
-    if (best == nullptr || Unanswered(*link) < Unanswered(*best)) best = link.get();
-  }
+  for (const auto& link : links_)
+    if (MayCall(*link, remote) && (best == nullptr || Unanswered(*link) < Unanswered(*best)))
+      best = link.get();
   return best;
 }
 
@@ -178,10 +180,14 @@ tl::expected<Peers::Link*, CallError> Peers::LinkFor(Remote& remote, ipc::Wanted
   const MonotonicNs now = FastNow();
   if (spread && Unanswered(*known) != 0 && now >= remote.alone_until &&
       links_.size() < kMostToSpread) {
-    const auto other =
-        Introduced(remote, worker, std::min(deadline, DeadlineAfter(now, spreading_.patience)));
-    if (!other || Unanswered(**other) != 0)
-      remote.alone_until = DeadlineAfter(FastNow(), spreading_.pause);
+    const auto count = [&] {
+      return std::ranges::count_if(links_,
+                                   [&](const auto& link) { return MayCall(*link, remote); });
+    };
+    const auto before = count();
+    static_cast<void>(
+        Introduced(remote, worker, std::min(deadline, DeadlineAfter(now, spreading_.patience))));
+    if (count() <= before) remote.alone_until = DeadlineAfter(FastNow(), spreading_.pause);
   }
   // All may have ended meanwhile.
   if (Link* link = KnownFor(remote)) return link;

@@ -3,6 +3,8 @@
 // Calls that run beside each other spread over the workers of their function. `cwasi` is a socket
 // in this test, the workers are processes.
 
+#include <signal.h>
+
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -50,6 +52,9 @@ class Callee {
     sockets_.second.Reset();
   }
   UniqueFd TakeCallersEnd() { return std::move(sockets_.first); }
+  // While it is stopped it is busy: it has calls and answers none.
+  void Stop() const { process_.Signal(SIGSTOP); }
+  void Continue() const { process_.Signal(SIGCONT); }
   int Wait() { return process_.Wait(); }
 
  private:
@@ -110,11 +115,13 @@ TEST(PeersSpreadTest, CallsBesideEachOtherGoToAsManyWorkersAsThereMayBe) {
     worker.Peers().SetSpreading({.patience = 20s, .pause = 60s});
     worker.Load("script", "caller", 10);
     ASSERT_TRUE(worker.Peers().Declare({kFunction, "f", 20s}));
+    for (const Callee& callee : callees) callee.Stop();
     std::thread thread([&] {
       answer(7, callees[0].TakeCallersEnd());
       answer(8, callees[1].TakeCallersEnd());
       // There are two: who wants a third goes on with one of these.
       answer(7, {});
+      for (const Callee& callee : callees) callee.Continue();
     });
     Spread(6).Run(worker);
     thread.join();
@@ -140,16 +147,22 @@ TEST(PeersSpreadTest, WhoGetsNoOtherWorkerGoesOnWithTheOneThereIs) {
     ASSERT_TRUE(worker.Peers().Declare({kFunction, "f", 20s}));
     ASSERT_TRUE(
         worker.Peers().Meet({.worker = 7, .functions = {kFunction}}, callees[0].TakeCallersEnd()));
-    // The want is not answered at all.
+    callees[0].Stop();
+    std::uint64_t token = 0;
+    std::thread thread([&] {
+      // The want is not answered in time.
+      const auto want = cwasi.Receive(In(20s));
+      callees[0].Continue();
+      ASSERT_TRUE(want && std::holds_alternative<ipc::Want>(want->message));
+      token = std::get<ipc::Want>(want->message).token;
+    });
     Spread(4).Run(worker);
-    const auto want = cwasi.Receive(Now());
-    ASSERT_TRUE(want && std::holds_alternative<ipc::Want>(want->message));
+    thread.join();
     EXPECT_FALSE(cwasi.Receive(Now())) << "asked once";
     // Refused, too late: nothing comes of it.
-    ASSERT_TRUE(cwasi.Send(ipc::Refused{.token = std::get<ipc::Want>(want->message).token,
-                                        .call_class = CallClass::kUnavailable,
-                                        .text = "no"},
-                           {}, In(5s)));
+    ASSERT_TRUE(cwasi.Send(
+        ipc::Refused{.token = token, .call_class = CallClass::kUnavailable, .text = "no"}, {},
+        In(5s)));
     Spread(4).Run(worker);
   }
   EXPECT_EQ(callees[0].Wait(), 0);
