@@ -25,6 +25,10 @@
 namespace cwasi::ipc {
 
 inline constexpr std::uint32_t kRingBytes = 256U * 1024;  // A power of two.
+// Where a position lies in the ring.
+constexpr std::uint32_t RingOffset(std::uint32_t position) {
+  return position & (kRingBytes - 1);
+}
 inline constexpr std::uint32_t kRecordAlignment = 64;
 inline constexpr std::uint32_t kRecordHeaderBytes = 64;
 inline constexpr std::uint32_t kMaxInlineBytes = 64U * 1024;
@@ -121,7 +125,7 @@ class RingConsumer {
     return {.word = &memory_.words->tail,
             .sleeps = &memory_.words->consumer_sleeps,
             .seen = head_,
-            .ahead = memory_.data.data() + (head_ & (kRingBytes - 1))};
+            .ahead = memory_.data.data() + RingOffset(head_)};
   }
   // What the producer did wrong; null if nothing.
   [[nodiscard]] const char* Violation() const { return violation_; }

@@ -91,6 +91,8 @@ class Peers final : private buf::SegmentWatcher {
     std::uint32_t edge_function = 0;
     EdgeStats* edge = nullptr;
     [[nodiscard]] bool IsUp() const { return link != nullptr && !link->HasFailed(); }
+    // What the peer has to do for us, as far as its replies have been taken. Only if it is up.
+    [[nodiscard]] std::size_t Unanswered() const { return link->Channel().Unanswered(); }
     EdgeStats** CopiesEdge(std::uint32_t caller, std::uint32_t function) {
       if (caller != edge_caller || function != edge_function) edge = nullptr;
       edge_caller = caller;
@@ -236,8 +238,6 @@ class Peers final : private buf::SegmentWatcher {
   static bool MayCall(const Link& link, const Remote& remote);
   // Of the workers that we call for it, the one with the fewest calls of ours; null: none.
   [[nodiscard]] Link* KnownFor(const Remote& remote) const;
-  // Calls of ours that it has not answered.
-  [[nodiscard]] std::size_t Unanswered(const Link& link) const;
   // One that cwasi lets us meet.
   tl::expected<Link*, CallError> Introduced(const Remote& remote, ipc::WantedWorker worker,
                                             MonotonicNs deadline);

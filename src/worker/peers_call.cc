@@ -126,11 +126,6 @@ void Peers::SayLost() {
   }
 }
 
-std::size_t Peers::Unanswered(const Link& link) const {
-  return static_cast<std::size_t>(std::ranges::count_if(
-      pending_, [&](const Pending* pending) { return pending->link == &link && !pending->kept; }));
-}
-
 bool Peers::MayCall(const Link& link, const Remote& remote) {
   return link.role == ipc::PeerRole::kCaller && link.IsUp() &&
          std::ranges::find(link.functions, remote.number) != link.functions.end();
@@ -139,7 +134,7 @@ bool Peers::MayCall(const Link& link, const Remote& remote) {
 Peers::Link* Peers::KnownFor(const Remote& remote) const {
   Link* best = nullptr;
   for (const auto& link : links_)
-    if (MayCall(*link, remote) && (best == nullptr || Unanswered(*link) < Unanswered(*best)))
+    if (MayCall(*link, remote) && (best == nullptr || link->Unanswered() < best->Unanswered()))
       best = link.get();
   return best;
 }
@@ -178,7 +173,7 @@ tl::expected<Peers::Link*, CallError> Peers::LinkFor(Remote& remote, ipc::Wanted
   const Link* const known = KnownFor(remote);
   if (known == nullptr) return Introduced(remote, ipc::WantedWorker::kAny, deadline);
   const MonotonicNs now = FastNow();
-  if (spread && Unanswered(*known) != 0 && now >= remote.alone_until &&
+  if (spread && known->Unanswered() != 0 && now >= remote.alone_until &&
       links_.size() < kMostToSpread) {
     const auto count = [&] {
       return std::ranges::count_if(links_,

@@ -293,7 +293,7 @@ MUTANTS = [
      "if (worker != 0) {\n    workers_.at(worker).bound", "if (worker == UINT32_MAX) {\n    workers_.at(worker).bound",
      "workflow_test", "SchedulerTest.*"),
     ("started-calls-queue", "started calls go to as many workers as there may be", "src/worker/peers_call.cc",
-     "if (spread && Unanswered(*known) != 0", "if (!spread && Unanswered(*known) != 0",
+     "if (spread && known->Unanswered() != 0", "if (!spread && known->Unanswered() != 0",
      "worker_test", "PeersSpreadTest.*"),
     ("called-before-loaded", "a worker called first by another loads the function", "src/worker/worker.cc",
      "if (load_missing_) {\n    if (FastNow()", "if (load_missing_ && number == UINT32_MAX) {\n    if (FastNow()",
