@@ -98,7 +98,7 @@ void Introducer::Answer(Entry& caller, const ipc::Want& want) {
     return Refuse(caller, want, CallClass::kDenied, "the function is not for this caller");
   const bool another = want.worker == ipc::WantedWorker::kAnother;
   Entry* callee = Pick(caller, want.function_id, another ? Among::kNotMet : Among::kAll);
-  if (callee == nullptr && hooks_.start_worker(want.function_id, another)) {
+  if (callee == nullptr && hooks_.start_worker(want.function_id, want.worker)) {
     waiting_.push_back({.caller = caller.member.id, .want = want});
     return;
   }

@@ -35,9 +35,9 @@ class Introducer {
   // None may be empty.
   struct Hooks {
     std::function<bool(const Member& caller, std::uint32_t function)> may_call;
-    // No worker runs this function; `another`: or one more is wanted. True: one is being started,
+    // No worker runs this function, or (kAnother) one more is wanted. True: one is being started,
     // by this or another wish, and Add or Refuse will follow.
-    std::function<bool(std::uint32_t function, bool another)> start_worker;
+    std::function<bool(std::uint32_t function, ipc::WantedWorker worker)> start_worker;
     // The worker broke the protocol or its socket ended; it should be ended and removed. The hook
     // must not call Remove, but may post it.
     std::function<void(ipc::WorkerId, const Error&)> broken;

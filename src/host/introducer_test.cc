@@ -35,8 +35,9 @@ class IntroducerTest : public test::LoopFixture {
         introducer_(*loop_,
                     {.may_call = [this](const auto&, auto f) { return !denied_.contains(f); },
                      .start_worker =
-                         [this](std::uint32_t function, bool another) {
-                           (another ? another_asked_for_ : asked_for_).push_back(function);
+                         [this](std::uint32_t function, ipc::WantedWorker worker) {
+                           (worker == ipc::WantedWorker::kAnother ? another_asked_for_ : asked_for_)
+                               .push_back(function);
                            return starts_;
                          },
                      .broken = [this](ipc::WorkerId id,

@@ -88,9 +88,9 @@ class Runner {
                         return can_go_on;
                       },
                   .need =
-                      [this](std::uint32_t group, bool another) {
+                      [this](std::uint32_t group, ipc::WantedWorker worker) {
                         // Started outside of the introducer that asks.
-                        return scheduler_.Need(group, another) && loop_.Post([this] { Go(); });
+                        return scheduler_.Need(group, worker) && loop_.Post([this] { Go(); });
                       },
                   .failed = [this](const std::string& where,
                                    const Error& error) { Fail(where, error); }}) {

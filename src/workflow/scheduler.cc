@@ -163,13 +163,13 @@ bool Scheduler::FillWorker(GroupState& group) {
   }
   group.idle.erase(worker);
   workers_.at(worker).running = *job;
-  Give(*job, worker);
+  Assign(*job, worker);
   BeginIfReady(*job);
   return true;
 }
 
 // The worker is the one for all jobs of its knot from now on.
-void Scheduler::Give(std::uint32_t j, ipc::WorkerId worker) {
+void Scheduler::Assign(std::uint32_t j, ipc::WorkerId worker) {
   Job& job = jobs_[j];
   job.worker = worker;
   ++given_;
@@ -210,7 +210,7 @@ void Scheduler::Prefetch(GroupState& group) {
     group.ready.erase(group.ready.begin());
     const ipc::WorkerId worker = MostBytes(free, job);
     workers_.at(worker).next = job;
-    Give(job, worker);
+    Assign(job, worker);
   }
 }
 
@@ -415,9 +415,10 @@ bool Scheduler::Lost(ipc::WorkerId id) {
   return true;
 }
 
-bool Scheduler::Need(std::uint32_t g, bool another) {
+bool Scheduler::Need(std::uint32_t g, ipc::WantedWorker worker) {
   GroupState& group = groups_[g];
-  if (group.starting > 0 || (!another && !group.up.empty())) return true;
+  const bool enough = worker == ipc::WantedWorker::kAny && !group.up.empty();
+  if (group.starting > 0 || enough) return true;
   if ((group.no_more && !group.up.empty()) || group.up.size() >= group.limit) return false;
   ++group.starting;
   Emit({.kind = Command::Kind::kStartWorker, .index = g});

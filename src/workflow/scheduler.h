@@ -67,9 +67,9 @@ class Scheduler {
   void StartFailed(std::uint32_t group);
   // A worker has ended. False: it had work or values, so the run cannot go on.
   [[nodiscard]] bool Lost(ipc::WorkerId worker);
-  // The group shall have a worker, or `another` one within its number, whatever the plan needs.
+  // The group shall have a worker, or another one within its number, whatever the plan needs.
   // True: it has or gets one; of several wishes at a time one comes.
-  [[nodiscard]] bool Need(std::uint32_t group, bool another = false);
+  [[nodiscard]] bool Need(std::uint32_t group, ipc::WantedWorker worker);
   // `bytes`: of the value read or made.
   void Done(const Command& command, std::uint64_t bytes);
 
@@ -144,7 +144,7 @@ class Scheduler {
   void FillGroup(std::uint32_t group);
   bool FillWorker(GroupState& group);
   std::optional<std::uint32_t> TakeReady(GroupState& group, std::uint32_t below);
-  void Give(std::uint32_t job, ipc::WorkerId worker);
+  void Assign(std::uint32_t job, ipc::WorkerId worker);
   static std::set<std::uint32_t>& ReadyOf(GroupState& group, const Job& job) {
     return job.takes_results ? group.ready : group.ready_first;
   }

@@ -374,7 +374,7 @@ TEST(SchedulerTest, ALostWorkerThatHadNothingIsReplaced) {
   Scheduler scheduler(flow.plan, flow.placement, flow.function_of_step);
   ASSERT_EQ(scheduler.Next().size(), 1U);
   EXPECT_TRUE(scheduler.Lost(9)) << "it was never up";
-  ASSERT_TRUE(scheduler.Need(0)) << "one is being started";
+  ASSERT_TRUE(scheduler.Need(0, ipc::WantedWorker::kAny)) << "one is being started";
   EXPECT_TRUE(scheduler.Next().empty());
   scheduler.Up(1, 0);
   EXPECT_EQ(scheduler.Next().at(0).kind, Kind::kRead);
@@ -385,18 +385,18 @@ TEST(SchedulerTest, AnotherWorkerIsStartedWithinTheGroupsNumber) {
   const Flow flow = Chains(2, 1, true);
   Scheduler scheduler(flow.plan, flow.placement, flow.function_of_step);
   ASSERT_EQ(scheduler.Next().size(), 1U) << "there is one call";
-  EXPECT_TRUE(scheduler.Need(0, true)) << "one is being started";
+  EXPECT_TRUE(scheduler.Need(0, ipc::WantedWorker::kAnother)) << "one is being started";
   EXPECT_TRUE(scheduler.Next().empty());
   scheduler.Up(1, 0);
   static_cast<void>(scheduler.Next());
-  EXPECT_TRUE(scheduler.Need(0)) << "there is one";
+  EXPECT_TRUE(scheduler.Need(0, ipc::WantedWorker::kAny)) << "there is one";
   EXPECT_TRUE(scheduler.Next().empty());
-  EXPECT_TRUE(scheduler.Need(0, true));
+  EXPECT_TRUE(scheduler.Need(0, ipc::WantedWorker::kAnother));
   const auto commands = scheduler.Next();
   ASSERT_EQ(commands.size(), 1U);
   EXPECT_EQ(commands[0].kind, Kind::kStartWorker);
   scheduler.Up(2, 0);
-  EXPECT_FALSE(scheduler.Need(0, true)) << "it has as many as it may";
+  EXPECT_FALSE(scheduler.Need(0, ipc::WantedWorker::kAnother)) << "it has as many as it may";
 }
 
 TEST(SchedulerTest, AnIdleGroupsLostWorkerComesBackWhenThereIsWork) {

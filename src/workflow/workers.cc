@@ -33,8 +33,8 @@ Workers::Workers(loop::Loop& loop, const Loaded& loaded, const Placement& placem
                   {.may_call = [this](const auto& caller,
                                       std::uint32_t function) { return MayCall(caller, function); },
                    .start_worker =
-                       [this](std::uint32_t function, bool another) {
-                         return !ending_ && events_.need(placement_.group_of[function], another);
+                       [this](std::uint32_t function, ipc::WantedWorker worker) {
+                         return !ending_ && events_.need(placement_.group_of[function], worker);
                        },
                    .broken =
                        [this](ipc::WorkerId id, const Error& error) {

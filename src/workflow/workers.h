@@ -45,9 +45,9 @@ class Workers {
     std::function<void(std::uint32_t group, const Error&)> start_failed;
     // It has ended. False: the run cannot go on without it.
     std::function<bool(ipc::WorkerId)> lost;
-    // A guest wants to call into a group without workers, or, `another`, into one whose workers
-    // that it knows are busy. False: there is not to be one more.
-    std::function<bool(std::uint32_t group, bool another)> need;
+    // A guest wants to call into a group without workers, or (kAnother) into one whose workers that
+    // it knows are busy. False: there is not to be one more.
+    std::function<bool(std::uint32_t group, ipc::WantedWorker worker)> need;
     // The run cannot go on; `where` may be empty.
     std::function<void(const std::string& where, const Error&)> failed;
   };

@@ -40,7 +40,7 @@ class WorkersTest : public test::LoopFixture {
                   up_.erase(id);
                   return may_be_lost_;
                 },
-            .need = [](std::uint32_t, bool) { return false; },
+            .need = [](std::uint32_t, ipc::WantedWorker) { return false; },
             .failed = [this](const std::string&, const Error& error) { failed_ = error.message; }});
     const auto started = workers_->StartZygote();
     ASSERT_TRUE(started) << started.error().message;

@@ -52,6 +52,11 @@ class WorkersTest : public testing::Test {
     before_.emplace_back("workflow.yaml");
     std::ranges::sort(before_);
   }
+  // That out/ has what AddItems made.
+  void ExpectItemsOut(int count, std::size_t bytes) {
+    for (int i = 0; i < count; ++i)
+      EXPECT_EQ(folder_.Read("out/" + ItemName(i)), std::string(bytes, static_cast<char>('a' + i)));
+  }
   static std::string ItemName(int i) { return "item" + std::to_string(100 + i); }
   void ExpectNothingLeft(const Program::Family& family) {
     const MonotonicNs deadline = Soon();
@@ -71,9 +76,7 @@ TEST_F(WorkersTest, AnyNumberOfWorkersGivesTheSameFiles) {
     ASSERT_EQ(end.code, 0) << end.err;
     EXPECT_THAT(end.out,
                 HasSubstr(std::to_string(workers) + (workers == 1 ? " worker;" : " workers;")));
-    for (int i = 0; i < kItems; ++i)
-      EXPECT_EQ(folder_.Read("out/" + ItemName(i)),
-                std::string(3'000'000, static_cast<char>('a' + i)));
+    ExpectItemsOut(kItems, 3'000'000);
     EXPECT_THAT(end.out, testing::ContainsRegex("s +t +embedded +12 "))
         << "the edge is one, over all workers";
     std::filesystem::remove_all(folder_.Path() / "out");
@@ -149,9 +152,7 @@ outputs:
   o: { from: sc, file: "out/{name}" }
 )");
   ASSERT_EQ(end.code, 0) << end.err;
-  for (int i = 0; i < kItems; ++i)
-    EXPECT_EQ(folder_.Read("out/" + ItemName(i)),
-              std::string(5'000'000, static_cast<char>('a' + i)));
+  ExpectItemsOut(kItems, 5'000'000);
   if (end.out.find("cannot move") == std::string::npos) {
     EXPECT_THAT(end.out, testing::ContainsRegex("sa +sb +local +6 .* 6 +0 +0 B"));
     EXPECT_THAT(end.out, testing::ContainsRegex("sb +sc +local +6 .* 6 +0 +0 B"));
@@ -207,9 +208,7 @@ outputs:
   o: { from: b, file: "out/{name}" }
 )");
     EXPECT_EQ(end.code, 0) << end.err;
-    for (int i = 0; i < kItems; ++i)
-      EXPECT_EQ(folder_.Read("out/" + ItemName(i)),
-                std::string(2'000'000, static_cast<char>('a' + i)));
+    ExpectItemsOut(kItems, 2'000'000);
     return end.out;
   };
   EXPECT_THAT(run("[local]"), testing::ContainsRegex("a +b +local +4 "));

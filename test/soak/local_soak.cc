@@ -72,7 +72,7 @@ class Soak {
         random_(options.seed),
         loop_(std::move(*loop::Loop::Create())),
         introducer_(*loop_, {.may_call = [](const auto&, auto) { return true; },
-                             .start_worker = [](std::uint32_t, bool) { return true; },
+                             .start_worker = [](std::uint32_t, ipc::WantedWorker) { return true; },
                              .broken =
                                  [this](ipc::WorkerId, const Error& error) {
                                    if (error.code != ErrorCode::kUnavailable)

@@ -68,7 +68,7 @@ std::size_t Field(const std::string& path, const std::string& field) {
 ManyFunctions::ManyFunctions(std::size_t functions, std::size_t modules)
     : loop_(Must(loop::Loop::Create())),
       introducer_(*loop_, {.may_call = [](const auto&, std::uint32_t) { return false; },
-                           .start_worker = [](std::uint32_t, bool) { return false; },
+                           .start_worker = [](std::uint32_t, ipc::WantedWorker) { return false; },
                            .broken =
                                [this](ipc::WorkerId, const Error& error) {
                                  // A worker that ends closes this one of its sockets, too.
