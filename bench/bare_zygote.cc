@@ -3,7 +3,6 @@
 // A zygote whose workers have nothing around them: what a start costs without the sandbox. For
 // start_bench only; it is not installed, and cwasi-host cannot be told to be like this.
 
-#include <malloc.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -12,35 +11,29 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstdio>
-#include <cstdlib>
+#include <cstring>
 #include <map>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <variant>
 
 #include "base/clock.h"
 #include "base/unique_fd.h"
+#include "bench/expect.h"
 #include "ipc/zygote_message.h"
 #include "worker/control_loop.h"
-#include "worker/function.h"
-#include "worker/worker.h"
+#include "worker/zygote.h"
 
-namespace cwasi {
+namespace cwasi::bench {
 namespace {
 
 constexpr int kZygoteFd = 3;
 constexpr std::chrono::seconds kTimeout{10};
-
-template <class T>
-T Must(Result<T> result) {
-  if (result) return std::move(*result);
-  std::fprintf(stderr, "bare_zygote: %s\n", result.error().message.c_str());
-  std::exit(1);
-}
 
 class BareZygote {
  public:
@@ -77,10 +70,7 @@ class BareZygote {
  private:
   bool Fork(ipc::WorkerId id) {
     const pid_t pid = ::fork();
-    if (pid < 0) {
-      std::perror("bare_zygote: fork");
-      std::exit(1);
-    }
+    if (pid < 0) Stop("fork: " + std::string(::strerrordesc_np(errno)));
     if (pid == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       child_ended_.Reset();
@@ -111,7 +101,7 @@ class BareZygote {
   }
 
   void Send(const ipc::ZygoteMessage& message, std::span<const int> fds) {
-    if (!socket_.Send(message, fds, DeadlineAfter(Now(), kTimeout))) std::exit(1);
+    Expect(socket_.Send(message, fds, DeadlineAfter(Now(), kTimeout)));
   }
 
   ipc::ZygoteSocket socket_;
@@ -119,16 +109,8 @@ class BareZygote {
   std::map<pid_t, ipc::WorkerId> children_;
 };
 
-// Prepared as worker::ServeZygote does.
 int Serve() {
-  worker::WorkerStart start{.control = {},
-                            .introductions = {},
-                            .engine = Must(worker::PreparedEngine::Create({})),
-                            .ability = buf::MeasureMoveAbility(),
-                            .mappings = buf::MappingLimit()};
-  static_cast<void>(FastNow());
-  static_cast<void>(worker::Function::Imports());
-  ::mallopt(M_ARENA_MAX, 1);
+  auto start = Expect(worker::PrepareWorkers());
   {
     BareZygote zygote{ipc::ZygoteSocket(UniqueFd(kZygoteFd))};
     auto worker = zygote.Serve();
@@ -140,8 +122,8 @@ int Serve() {
 }
 
 }  // namespace
-}  // namespace cwasi
+}  // namespace cwasi::bench
 
 int main() {
-  return cwasi::Serve();
+  return cwasi::bench::Serve();
 }

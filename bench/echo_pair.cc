@@ -27,6 +27,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "bench/expect.h"
 #include "ipc/channel.h"
 #include "ipc/wait_set.h"
 #include "os/unix_socket.h"
@@ -36,15 +37,6 @@ namespace {
 
 MonotonicNs Soon() {
   return DeadlineAfter(Now(), std::chrono::seconds(20));
-}
-
-template <class T>
-T Expect(Result<T> result) {
-  if (!result) {
-    std::fprintf(stderr, "channel_bench: %s\n", result.error().message.c_str());
-    std::exit(1);
-  }
-  return std::move(*result);
 }
 
 class SharedMemoryEcho : public Echo {

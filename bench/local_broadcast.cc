@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "bench/expect.h"
 #include "bench/local_processes.h"
 #include "bench/local_scenarios.h"
 #include "test/support/peer_process.h"

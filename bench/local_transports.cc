@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "bench/expect.h"
 #include "bench/local_pair.h"
 #include "bench/local_scenarios.h"
 #include "bench/transport.h"

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "bench/expect.h"
 #include "test/support/files.h"
 #include "test/support/peer_process.h"
 
@@ -19,12 +20,6 @@ namespace {
 constexpr std::chrono::minutes kPatience{5};
 
 }  // namespace
-
-void Expect(const Result<>& result) {
-  if (result) return;
-  std::fprintf(stderr, "local_bench: %s\n", result.error().message.c_str());
-  std::exit(1);
-}
 
 Zygote::Zygote(std::initializer_list<const char*> guests) {
   test::PeerProcess compiler([&] {

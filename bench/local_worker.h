@@ -30,14 +30,6 @@
 
 namespace cwasi::bench {
 
-// Prints why and ends the process if there is no value.
-void Expect(const Result<>& result);
-template <class T>
-T Expect(Result<T> result) {
-  if (!result) Expect(Result<>(tl::unexpected(result.error())));
-  return std::move(*result);
-}
-
 // What all workers of a run have in common. Thread: the process's only one, until it has forked.
 class Zygote {
  public:

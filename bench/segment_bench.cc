@@ -32,6 +32,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "bench/expect.h"
 #include "bench/report.h"
 #include "buf/guest_buffers.h"
 #include "buf/page_mover.h"
@@ -45,20 +46,6 @@ namespace cwasi::bench {
 namespace {
 
 constexpr auto kPatience = std::chrono::minutes(1);
-
-template <class T>
-T Expect(Result<T> result) {
-  if (!result) {
-    std::fprintf(stderr, "segment_bench: %s\n", result.error().message.c_str());
-    std::exit(1);
-  }
-  return std::move(*result);
-}
-void Expect(const Result<>& result) {
-  if (result) return;
-  std::fprintf(stderr, "segment_bench: %s\n", result.error().message.c_str());
-  std::exit(1);
-}
 
 enum class Op : std::uint8_t { kQuit, kWake, kAdopt, kTake, kTakeAndRead, kForget };
 enum class Waits : std::uint8_t { kSpinning, kAsleep };

@@ -21,13 +21,14 @@
 
 #include <benchmark/benchmark.h>
 
+#include "bench/expect.h"
 #include "host/worker_process.h"
 #include "host/zygote.h"
 #include "test/support/files.h"
 #include "test/support/paths.h"
 #include "wasm/engine.h"
 
-namespace cwasi {
+namespace cwasi::bench {
 namespace {
 
 using namespace std::chrono_literals;
@@ -35,20 +36,9 @@ constexpr auto kTimeout = 30s;
 constexpr const char* kSandboxed = "cwasi-host";
 constexpr const char* kBare = "bare_zygote";
 
-[[noreturn]] void Stop(const std::string& why) {
-  std::fprintf(stderr, "%s\n", why.c_str());
-  std::abort();
-}
-
-template <class T>
-T Must(Result<T> result) {
-  if (!result) Stop(result.error().message);
-  return std::move(*result);
-}
-
-// Ends the program on an answer that is none: a figure for a failure is worse than no figure.
+// Ends the program on an answer that is none.
 void Check(Result<ipc::ResponseBody> answer) {
-  const auto body = Must(std::move(answer));
+  const auto body = Expect(std::move(answer));
   if (const auto* error = std::get_if<Error>(&body)) Stop(error->message);
   if (const auto* error = std::get_if<CallError>(&body)) Stop(Describe(*error));
 }
@@ -56,13 +46,13 @@ void Check(Result<ipc::ResponseBody> answer) {
 class Starter {
  public:
   explicit Starter(const char* program)
-      : loop_(Must(loop::Loop::Create())),
-        zygote_(Must(host::Zygote::Start(*loop_, test::BinFolder() / program,
-                                         [](const Error& error) { Stop(error.message); }))) {
-    const auto engine = Must(wasm::CreateEngine({}, nullptr));
+      : loop_(Expect(loop::Loop::Create())),
+        zygote_(Expect(host::Zygote::Start(*loop_, test::BinFolder() / program,
+                                           [](const Error& error) { Stop(error.message); }))) {
+    const auto engine = Expect(wasm::CreateEngine({}, nullptr));
     module_path_ = (test::BinFolder() / "start_bench.cwasm").string();
     test::WriteFile(module_path_,
-                    Must(engine->Compile(test::ReadFile(test::GuestPath("echo")), "echo")));
+                    Expect(engine->Compile(test::ReadFile(test::GuestPath("echo")), "echo")));
   }
 
   // From the request for a fork to the answer of the last of `requests`.
@@ -71,8 +61,8 @@ class Starter {
     bool gone = false;
     bool done = false;
     const MonotonicNs start = Now();
-    auto worker = Must(host::WorkerProcess::Start(*loop_, *zygote_, ++last_id_,
-                                                  [&](const Error&) { gone = true; }));
+    auto worker = Expect(host::WorkerProcess::Start(*loop_, *zygote_, ++last_id_,
+                                                    [&](const Error&) { gone = true; }));
     requests(*worker, [&] { done = true; });
     while (!done) loop_->RunOnce(kNoDeadline);
     const MonotonicNs end = Now();
@@ -123,12 +113,12 @@ void AskFirst(host::WorkerProcess& worker) {
 
 // What a worker would cost without one: exec, the engine, measuring what pages can do.
 void BM_Zygote(benchmark::State& state) {
-  const auto loop = Must(loop::Loop::Create());
+  const auto loop = Expect(loop::Loop::Create());
   std::vector<MonotonicNs> samples;
   for ([[maybe_unused]] const auto _ : state) {
     const MonotonicNs start = Now();
-    const auto zygote = Must(host::Zygote::Start(*loop, test::BinFolder() / "cwasi-host",
-                                                 [](const Error& error) { Stop(error.message); }));
+    const auto zygote = Expect(host::Zygote::Start(
+        *loop, test::BinFolder() / "cwasi-host", [](const Error& error) { Stop(error.message); }));
     samples.push_back(Now() - start);
     state.SetIterationTime(static_cast<double>(samples.back()) / 1e9);
   }
@@ -185,6 +175,6 @@ void BM_ColdStartWithoutSandbox(benchmark::State& state) {
 BENCHMARK(BM_ColdStartWithoutSandbox)->UseManualTime()->Unit(benchmark::kMicrosecond);
 
 }  // namespace
-}  // namespace cwasi
+}  // namespace cwasi::bench
 
 BENCHMARK_MAIN();

@@ -29,6 +29,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "bench/baseline.h"
+#include "bench/expect.h"
 #include "bench/report.h"
 #include "buf/units.h"
 #include "test/support/files.h"
@@ -40,15 +41,6 @@ namespace cwasi::bench {
 namespace {
 
 enum class Op : std::uint32_t { kSmall, kMoved, kCopied, kTouch, kGiven };
-
-template <class T>
-T Expect(Result<T> result) {
-  if (!result) {
-    std::fprintf(stderr, "transfer_bench: %s\n", result.error().message.c_str());
-    std::exit(1);
-  }
-  return std::move(*result);
-}
 
 class Bench {
  public:

@@ -185,23 +185,26 @@ class Zygote {
 
 }  // namespace
 
-int ServeZygote(UniqueFd socket) {
-  auto engine = PreparedEngine::Create({});
-  if (!engine) {
-    std::fprintf(stderr, "cwasi-host: engine: %s\n", engine.error().message.c_str());
-    return 1;
-  }
-  WorkerStart start{.control = {},
-                    .introductions = {},
-                    .engine = std::move(*engine),
-                    .ability = buf::MeasureMoveAbility(),
-                    .mappings = buf::MappingLimit()};
-  // Once for all forks.
+Result<WorkerStart> PrepareWorkers() {
+  TRY_SET(auto engine, PreparedEngine::Create({}));
   static_cast<void>(FastNow());  // Calibrates the clock.
   static_cast<void>(Function::Imports());
   // One heap, which the forks have: the guest thread's own would be mapped and faulted in anew in
   // each, and a worker's other threads allocate nothing.
   ::mallopt(M_ARENA_MAX, 1);  // NOLINT(concurrency-mt-unsafe): the process has one thread.
+  return WorkerStart{.control = {},
+                     .introductions = {},
+                     .engine = std::move(engine),
+                     .ability = buf::MeasureMoveAbility(),
+                     .mappings = buf::MappingLimit()};
+}
+
+int ServeZygote(UniqueFd socket) {
+  auto start = PrepareWorkers();
+  if (!start) {
+    std::fprintf(stderr, "cwasi-host: engine: %s\n", start.error().message.c_str());
+    return 1;
+  }
   // Last: this process loses its files. The budgets bound a worker's memory; cgroups would outlive
   // a zygote that is killed.
   auto confinement = sandbox::Confinement::Prepare({.with_cgroups = false});
@@ -209,9 +212,9 @@ int ServeZygote(UniqueFd socket) {
     std::fprintf(stderr, "cwasi-host: sandbox: %s\n", confinement.error().message.c_str());
     return 1;
   }
-  if (const auto code = Zygote(std::move(socket), *confinement).Serve(start)) return *code;
-  start.confined = [&] { return confinement->EnterServing(); };
-  return ServeControl(std::move(start));
+  if (const auto code = Zygote(std::move(socket), *confinement).Serve(*start)) return *code;
+  start->confined = [&] { return confinement->EnterServing(); };
+  return ServeControl(std::move(*start));
 }
 
 }  // namespace cwasi::worker
