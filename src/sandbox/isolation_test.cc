@@ -33,12 +33,7 @@ using test::InChild;
 using test::SayTo;
 using test::User;
 
-class IsolationTest : public testing::TestWithParam<User> {
- protected:
-  void SetUp() override {
-    if (GetParam() == User::kRoot && ::geteuid() != 0) GTEST_SKIP() << "needs root";
-  }
-};
+class IsolationTest : public test::AsUserTest {};
 INSTANTIATE_TEST_SUITE_P(As, IsolationTest, testing::Values(User::kRoot, User::kOrdinary),
                          [](const auto& user) { return test::NameOf(user.param); });
 

@@ -35,11 +35,8 @@ using test::Outcome;
 using test::SayTo;
 using test::User;
 
-class SandboxedTest : public testing::TestWithParam<User> {
+class SandboxedTest : public test::AsUserTest {
  protected:
-  void SetUp() override {
-    if (GetParam() == User::kRoot && ::geteuid() != 0) GTEST_SKIP() << "needs root";
-  }
   // What `act` says in a worker, after both stages.
   static Outcome InSandbox(User user, const std::function<std::string(sandbox::Entered)>& act) {
     return test::InZygote(user, {}, [&](sandbox::Confinement& confinement, int out) {

@@ -11,11 +11,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <functional>
 #include <string>
+
+#include <gtest/gtest.h>
 
 #include "base/check.h"
 #include "base/unique_fd.h"
@@ -29,6 +32,21 @@ inline constexpr uid_t kOrdinaryUid = 64217;  // Nobody's.
 // gtest's name of a parameter.
 inline std::string NameOf(User user) {
   return user == User::kRoot ? "Root" : "Ordinary";
+}
+
+// Tests that run once as each user.
+class AsUserTest : public testing::TestWithParam<User> {
+ protected:
+  void SetUp() override {
+    if (GetParam() == User::kRoot && ::geteuid() != 0) GTEST_SKIP() << "needs root";
+  }
+};
+
+inline bool Holds(const sandbox::Confinement& confinement, const std::string& name) {
+  const auto& facts = confinement.Facts();
+  return std::any_of(facts.begin(), facts.end(), [&](const sandbox::Fact& fact) {
+    return fact.name == name && fact.state == sandbox::FactState::kHolds;
+  });
 }
 
 struct Outcome {
